@@ -1,0 +1,54 @@
+/* HTTP/1.1 on a byte stream, as server connection or as client connection (RFC 9112). Parsed by
+ * llhttp, behind a check of our own that refuses what llhttp lets pass (a bare CR or LF, NUL). */
+#ifndef COMMON_HTTP_HTTP1_H
+#define COMMON_HTTP_HTTP1_H
+
+#include "common/http/http.h"
+#include "common/io/defer.h"
+#include "common/io/io.h"
+
+struct http1_conn;
+
+struct http1_server_options {
+    struct http_acceptor *acceptor; /* borrowed */
+    const struct http_limits *limits; /* borrowed; NULL: the defaults */
+    bool h2c; /* hand the connection to HTTP/2 when it opens with HTTP/2's preface */
+    bool trusted;
+};
+
+/*
+ * Serve requests that arrive on fd (taken over), one after the other, keep-alive. on_gone is called
+ * once, when the connection has ended and its memory is about to be freed.
+ */
+struct http1_conn *http1_serve_fd(uv_loop_t *loop, struct defer_queue *defer, int fd,
+                                  const struct http1_server_options *options,
+                                  void (*on_gone)(struct http1_conn *c, void *user), void *user);
+
+/* Stop taking new requests; close when the one in flight has ended. */
+void http1_conn_drain(struct http1_conn *c);
+
+/* Close at once; streams get on_close(ECONNRESET). */
+void http1_conn_abort(struct http1_conn *c);
+
+/*
+ * A client connection that makes one request at a time over `io`, which it takes over: `io` points
+ * into an object allocated by the caller; free_io(io) is called after its on_closed. io->events is
+ * replaced. Used over TCP or unix sockets (io_fd) and over CONNECT tunnels (io_tunnel).
+ */
+struct http1_client;
+struct http1_client *http1_client_new(uv_loop_t *loop, struct defer_queue *defer, struct io *io,
+                                      void (*free_io)(struct io *io),
+                                      const struct http_limits *limits);
+
+/* A new stream for the next request; NULL while one is in flight or when the connection is over.
+ * The response to a request with `upgrade` and status 101 turns the stream into raw bytes. */
+struct http_stream *http1_client_stream(struct http1_client *c,
+                                        const struct http_stream_events *events, void *user);
+
+/* Whether another request may be sent (keep-alive). */
+bool http1_client_reusable(const struct http1_client *c);
+
+/* Close now, or, when a request is in flight, reset it. Frees itself. */
+void http1_client_close(struct http1_client *c);
+
+#endif

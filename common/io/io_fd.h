@@ -1,0 +1,47 @@
+/* A byte stream over a non-blocking file descriptor, by uv_poll: TCP and unix sockets, pipes, and
+ * with IO_FD_PORT the virtio-serial port, whose hang-ups mean nothing. */
+#ifndef COMMON_IO_IO_FD_H
+#define COMMON_IO_IO_FD_H
+
+#include "common/base/buf.h"
+#include "common/io/io.h"
+
+#include <uv.h>
+
+enum io_fd_kind {
+    IO_FD_STREAM, /* read() == 0 is end of file, hang-up is an error */
+    IO_FD_PORT,   /* virtio-serial: read() == 0 and POLLHUP are ignored, never spun on; the port is
+                     watched edge-triggered through an epoll of its own */
+};
+
+/* Bounded work per turn of the loop, so that one busy stream does not starve the rest. */
+#define IO_FD_READS_PER_TURN  32
+#define IO_FD_READ_SIZE       65536
+#define IO_FD_WRITES_PER_TURN 4
+#define IO_FD_WRITE_SIZE      32768
+
+struct io_fd {
+    struct io io;
+    uv_loop_t *loop;
+    uv_poll_t poll;
+    uv_idle_t more; /* runs when work was left over by the bound per turn */
+    enum io_fd_kind kind;
+    int fd;
+    int epoll; /* IO_FD_PORT only, else -1 */
+    int open_handles;
+    bool reading, writable, more_active, eof, failed, closing, shutdown_wanted;
+    int error; /* reported from the loop when a write failed outside of it */
+    struct buf out;
+    struct {
+        int fd;
+        int64_t offset;
+        size_t left;
+    } file; /* sent after `out` is empty */
+};
+
+/* Take over fd (owned from now on, made non-blocking). Returns 0 or -errno; on failure fd is still
+ * the caller's. */
+int io_fd_init(struct io_fd *s, uv_loop_t *loop, int fd, enum io_fd_kind kind,
+               const struct io_events *events);
+
+#endif

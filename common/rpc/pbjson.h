@@ -1,0 +1,26 @@
+/* Proto3 JSON for protobuf-c messages, by reflection over their descriptors.
+ * https://protobuf.dev/programming-guides/json */
+#ifndef COMMON_RPC_PBJSON_H
+#define COMMON_RPC_PBJSON_H
+
+#include "common/base/arena.h"
+#include "common/base/buf.h"
+#include "common/base/err.h"
+
+#include <protobuf-c/protobuf-c.h>
+
+/* Nested objects and arrays beyond this depth are refused. */
+#define PBJSON_DEPTH_MAX 64
+
+/* Append the message as JSON: lowerCamelCase names, int64 as strings, bytes as base64, enums by
+ * name, google.protobuf.Timestamp as RFC 3339, maps as objects, fields with default values left
+ * out. false when memory is out. */
+bool pbjson_encode(const ProtobufCMessage *msg, struct buf *out);
+
+/* Parse JSON text into a new message in the arena: accepts lowerCamelCase and snake_case names,
+ * enums by name or number, 64-bit integers as text or number, both base64 alphabets; ignores
+ * unknown fields; null is the default. NULL with err (ERR_INVALID) when text is no such JSON. */
+ProtobufCMessage *pbjson_decode(const ProtobufCMessageDescriptor *type, struct str text,
+                                struct arena *arena, struct err *err);
+
+#endif

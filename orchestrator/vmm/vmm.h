@@ -1,0 +1,117 @@
+/*
+ * The seam between the life of a sandbox and the program that runs its VM. Nothing above it knows
+ * which VMM it is. Everything here is asynchronous on the loop; every operation has a deadline, and
+ * past it the VMM is killed and the reason told.
+ */
+#ifndef ORCHESTRATOR_VMM_VMM_H
+#define ORCHESTRATOR_VMM_VMM_H
+
+#include "common/base/err.h"
+#include "common/io/defer.h"
+#include "orchestrator/link/guest_link.h"
+
+#include <limits.h>
+#include <uv.h>
+
+struct vmm; /* one VM and the process that runs it */
+
+/* A bootable template: immutable files, readable by every VMM's uid. */
+struct vmm_template {
+    char kernel[PATH_MAX];
+    char initramfs[PATH_MAX];
+    char rootfs[PATH_MAX]; /* raw ext4 */
+    char cmdline[512];     /* kernel command line, without what the driver adds */
+};
+
+struct vmm_config {
+    const char *id;      /* the sandbox's, [a-z0-9]+ */
+    const char *run_dir; /* exists, 0700 of the daemon; the driver gives it to the VMM's uid and
+                            keeps everything of this VM in it: sockets, overlay, console */
+    struct vmm_template template;
+    unsigned vcpus;
+    unsigned memory_mb;
+    uint64_t disk_mb; /* virtual size of the disk the guest sees */
+    uid_t uid;        /* uid and gid of the VMM; (uid_t)-1: the daemon's own (no root) */
+};
+
+/* Why a VM ended. */
+enum vmm_end {
+    VMM_END_KILLED,   /* vmm_destroy() */
+    VMM_END_SHUTDOWN, /* the guest powered off or rebooted */
+    VMM_END_PANIC,    /* the guest's kernel panicked */
+    VMM_END_EXIT,     /* the VMM's process ended by itself */
+    VMM_END_HUNG,     /* the VMM did not answer in time and was killed */
+};
+const char *vmm_end_name(enum vmm_end end);
+
+struct vmm_events {
+    /* The VM is gone and its process reaped; told once, also when the start failed after it had
+     * a process; not told after vmm_destroy(), whose own callback comes. */
+    void (*on_end)(struct vmm *v, enum vmm_end end, const char *detail);
+};
+
+/* What is written down so that a later daemon finds the VM again. */
+struct vmm_record {
+    pid_t pid;
+    uint64_t start_ticks; /* of the process, /proc/PID/stat field 22: tells a reused pid */
+};
+
+struct vmm_driver;
+
+struct vmm_host {
+    bool kvm;               /* KVM runs a stock guest here; otherwise TCG */
+    char accelerator[8];    /* "kvm" or "tcg" */
+    char version[64];       /* of the VMM program */
+    char kvm_reason[160];   /* why KVM is not used, a sentence; empty when it is */
+};
+
+struct vmm_driver_options {
+    uv_loop_t *loop;
+    struct defer_queue *defer;
+    const char *accel; /* "auto", "kvm", "tcg" */
+};
+
+/* Find the VMM program and probe the accelerator: with "auto" a minimal guest is started under KVM
+ * with a deadline of 5 s; the device node alone proves nothing. Blocking: call before serving. */
+int vmm_driver_new(struct vmm_driver **out, const struct vmm_driver_options *options,
+                   struct err *err);
+const struct vmm_host *vmm_driver_host(const struct vmm_driver *d);
+void vmm_driver_free(struct vmm_driver *d);
+
+/* Create the overlay, start the VMM in its jail and boot the template. done(v, err) once, never
+ * from inside: err NULL when the VM runs (its kernel is booting) and its link socket can be
+ * connected. When err is set everything was undone and v is dead. The returned pointer may be
+ * passed to vmm_destroy() at any time before that. */
+struct vmm *vmm_boot(struct vmm_driver *d, const struct vmm_config *config,
+                     const struct vmm_events *events, void *user,
+                     void (*done)(struct vmm *v, const struct err *err));
+
+/* Take over a VM that an earlier daemon started: the process must be the recorded one and answer.
+ * done as for vmm_boot; on failure nothing was touched. */
+struct vmm *vmm_adopt(struct vmm_driver *d, const struct vmm_config *config,
+                      const struct vmm_record *record, const struct vmm_events *events, void *user,
+                      void (*done)(struct vmm *v, const struct err *err));
+
+void *vmm_user(const struct vmm *v);
+const struct vmm_record *vmm_record(const struct vmm *v);
+const struct link_address *vmm_link_address(const struct vmm *v);
+
+/* Stop and continue the virtual CPUs. done(user, err) once. */
+void vmm_pause(struct vmm *v, void (*done)(void *user, const struct err *err), void *user);
+void vmm_resume(struct vmm *v, void (*done)(void *user, const struct err *err), void *user);
+
+/* The newest console output (at most n bytes) into out; how many. For the death record. */
+size_t vmm_console_tail(const struct vmm *v, char *out, size_t n);
+
+/* Kill the VMM, reap it, remove everything in run_dir and run_dir itself; then done(user) and v is
+ * freed. No other callback comes any more. */
+void vmm_destroy(struct vmm *v, void (*done)(void *user), void *user);
+
+/* Let go of the VM without touching it (the daemon stops, the sandbox stays). Frees v. */
+void vmm_release(struct vmm *v);
+
+/* End a VM of an earlier daemon that is not to be adopted: kill the recorded process if it is still
+ * that one, wait for it (bounded), remove run_dir. Blocking; call before serving. */
+void vmm_sweep(const char *run_dir, const struct vmm_record *record);
+
+#endif
