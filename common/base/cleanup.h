@@ -3,6 +3,7 @@
 #define COMMON_BASE_CLEANUP_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -44,11 +45,11 @@ static inline void cleanup_fclose(FILE **f)
         taken_;                                                                                    \
     })
 
+/* The object that `ptr`, a pointer to its member, is inside of; the type of ptr is checked. */
 #define container_of(ptr, type, member)                                                            \
     __extension__({                                                                                \
         const __typeof__(((type *)0)->member) *member_ = (ptr);                                    \
-        (type *)(void *)((char *)(void *)(__typeof__(((type *)0)->member) *)member_ -              \
-                         offsetof(type, member));                                                  \
+        (type *)((uintptr_t)member_ - offsetof(type, member));                                     \
     })
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

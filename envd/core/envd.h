@@ -21,7 +21,7 @@
 struct envd {
     uv_loop_t *loop;
     struct defer_queue defer;
-    bool is_guest;        /* false with -isnotfc: an ordinary process on a host */
+    bool is_guest; /* false with -isnotfc: an ordinary process on a host */
     bool is_pid1;
     char access_token[ENVD_TOKEN_MAX + 1]; /* empty: everything is open */
     char default_user[64];
@@ -33,19 +33,22 @@ struct envd {
     char sandbox_id[64];
     char template_id[64];
     struct process_registry *processes;
+    struct envd_link *link; /* NULL on a host */
+    /* cgroup.procs of the groups that processes are put into; -1 where there are no cgroups. */
+    int cgroup_user, cgroup_ptys;
 };
 
 /* Set or (value NULL) remove one variable of the user's defaults or of the internal ones. */
 bool envd_set_env(struct map *envs, struct str name, const char *value);
 void envd_clear_envs(struct map *envs);
 
-/* The user that acts on a request: from Authorization: Basic, or the default user. ERR_UNAUTHENTICATED
- * with the contract's messages. */
+/* The user that acts on a request: from Authorization: Basic, or the default user.
+ * ERR_UNAUTHENTICATED with the contract's messages. */
 int envd_acting_user(struct envd *e, const struct http_head *head, struct user *out,
                      struct err *err);
 
-/* Access rule 1 of the contract: whether the token in X-Access-Token (p NULL: none) is right. Always
- * true when no token is set. */
+/* Access rule 1 of the contract: whether the token in X-Access-Token (p NULL: none) is right.
+ * Always true when no token is set. */
 bool envd_token_ok(const struct envd *e, struct str token);
 
 /* Tables for the RPC server. */

@@ -1,5 +1,5 @@
-/* Users and groups, read from /etc/passwd and /etc/group: no NSS, so that a static envd works in any
- * guest. */
+/* Users and groups, read from /etc/passwd and /etc/group: no NSS, so that a static envd works in
+ * any guest. */
 #ifndef ENVD_CORE_USER_H
 #define ENVD_CORE_USER_H
 
@@ -32,5 +32,11 @@ void group_name_of(gid_t gid, char *out);
 
 /* Parse one line of a passwd file into out (groups left empty); false for a malformed one. */
 bool user_parse_line(struct str line, struct user *out);
+
+/* Read these files instead of /etc/passwd and /etc/group (borrowed for good); for tests. */
+void user_set_files(const char *passwd, const char *group);
+
+/* A passwd or group file larger than this is refused. */
+#define USER_FILE_MAX (4U << 20)
 
 #endif

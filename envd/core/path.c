@@ -1,0 +1,95 @@
+#include "envd/core/path.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int join(const char *dir, struct str rest, char *out, struct err *err)
+{
+    bool slash = rest.n && dir[0] && dir[strlen(dir) - 1] != '/';
+    int n = snprintf(out, PATH_MAX, "%s%s%.*s", dir, slash ? "/" : "", STR_ARG(rest));
+    if (n < 0 || n >= PATH_MAX)
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is longer than %d bytes",
+                       PATH_MAX - 1);
+    return 0;
+}
+
+int path_resolve(const struct user *user, struct str path, const char *default_workdir, char *out,
+                 struct err *err)
+{
+    out[0] = '\0';
+    if (path.n && memchr(path.p, '\0', path.n))
+        return err_set(err, ERR_INVALID, EINVAL, "path contains a NUL byte");
+    if (path.n >= PATH_MAX)
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is longer than %d bytes",
+                       PATH_MAX - 1);
+    if (path.n == 0)
+        return join(default_workdir && default_workdir[0] ? default_workdir : user->home, STR(""),
+                    out, err);
+    if (path.p[0] == '/')
+        return join("", path, out, err);
+    if (path.p[0] != '~')
+        return join(user->home, path, out, err);
+    if (path.n == 1)
+        return join(user->home, STR(""), out, err);
+    if (path.p[1] == '/')
+        return join(user->home, str_from(path, 2), out, err);
+    return err_set(err, ERR_INVALID, EINVAL, "cannot expand user-specific home dir");
+}
+
+/* Create the directory `path`, whose parents exist. */
+static int make_one(const char *path, const struct user *user, struct err *err)
+{
+    if (mkdir(path, 0755) == 0) {
+        /* mkdir's mode goes through the umask; a client that made a directory expects 0755. */
+        if (chmod(path, 0755) < 0 || lchown(path, user->uid, user->gid) < 0)
+            return err_set(err, ERR_INTERNAL, errno, "cannot give %s to %s: %s", path, user->name,
+                           strerror(errno));
+        return 0;
+    }
+    if (errno != EEXIST)
+        return err_set(err, errno == ENOSPC || errno == EDQUOT ? ERR_EXHAUSTED : ERR_INTERNAL,
+                       errno, "cannot create directory %s: %s", path, strerror(errno));
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+        return err_set(err, ERR_INVALID, ENOTDIR, "path is a file, not a directory: %s", path);
+    return 0;
+}
+
+int path_make_dirs(const char *path, const struct user *user, struct err *err)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return 0;
+    char part[PATH_MAX];
+    if (!str_copy(str_of(path), part, sizeof(part)))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is longer than %d bytes",
+                       PATH_MAX - 1);
+    for (char *p = part + (part[0] == '/'); *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        int rc = make_one(part, user, err);
+        if (rc < 0)
+            return rc;
+        *p = '/';
+        while (p[1] == '/')
+            p++;
+    }
+    size_t n = strlen(part);
+    return n && part[n - 1] != '/' ? make_one(part, user, err) : 0;
+}
+
+int path_make_parents(const char *path, const struct user *user, struct err *err)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash == path)
+        return 0;
+    char dir[PATH_MAX];
+    if (!str_copy((struct str){ path, (size_t)(slash - path) }, dir, sizeof(dir)))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is longer than %d bytes",
+                       PATH_MAX - 1);
+    return path_make_dirs(dir, user, err);
+}

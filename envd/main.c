@@ -1,0 +1,231 @@
+/* envd: the agent inside a guest. An ordinary program on a host, PID 1 in a Sandpit guest, /init of
+ * its initramfs. */
+#include "common/base/cleanup.h"
+#include "common/base/fileio.h"
+#include "common/base/log.h"
+#include "common/http/listener.h"
+#include "envd/boot/boot.h"
+#include "envd/core/cgroup.h"
+#include "envd/guest/link.h"
+#include "envd/process/registry.h"
+#include "envd/server/server.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#define DEFAULT_PATH  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define STOP_GRACE_MS 2000
+
+struct options {
+    uint16_t port;
+    const char *host;
+    const char *cgroup_root;
+    bool not_guest, no_cgroups, verbose;
+};
+
+struct program {
+    struct envd envd;
+    struct envd_server server;
+    struct http_listener *listener;
+    uv_signal_t on_child, on_term, on_int;
+    bool stopping;
+};
+
+static const char usage[] =
+    "envd [-isnotfc] [-port N] [-host ADDRESS] [-cgroup-root DIR | -no-cgroups] [-verbose]\n"
+    "envd -version | -commit\n"
+    "\n"
+    "  -isnotfc       run as an ordinary process on a host, not as a guest's agent\n"
+    "  -port N        TCP port (49983)\n"
+    "  -host ADDRESS  address to listen on (0.0.0.0)\n"
+    "  -cgroup-root   where cgroup v2 is mounted (/sys/fs/cgroup)\n"
+    "  -no-cgroups    leave processes in envd's own cgroup\n";
+
+static int parse_options(int argc, char **argv, struct options *o)
+{
+    static const struct option table[] = {
+        { "isnotfc", no_argument, NULL, 'i' },    { "port", required_argument, NULL, 'p' },
+        { "host", required_argument, NULL, 'a' }, { "cgroup-root", required_argument, NULL, 'c' },
+        { "no-cgroups", no_argument, NULL, 'n' }, { "verbose", no_argument, NULL, 'v' },
+        { "version", no_argument, NULL, 'V' },    { "commit", no_argument, NULL, 'C' },
+        { "help", no_argument, NULL, 'h' },       { NULL, 0, NULL, 0 },
+    };
+    uint64_t port;
+    int c;
+    *o = (struct options){ .port = ENVD_PORT, .host = "0.0.0.0", .cgroup_root = "/sys/fs/cgroup" };
+    while ((c = getopt_long_only(argc, argv, "", table, NULL)) != -1) {
+        switch (c) {
+        case 'i':
+            o->not_guest = true;
+            break;
+        case 'p':
+            if (!str_to_u64(str_of(optarg), UINT16_MAX, &port)) {
+                fprintf(stderr, "envd: -port must be a number from 0 to 65535\n");
+                return 2;
+            }
+            o->port = (uint16_t)port;
+            break;
+        case 'a':
+            o->host = optarg;
+            break;
+        case 'c':
+            o->cgroup_root = optarg;
+            break;
+        case 'n':
+            o->no_cgroups = true;
+            break;
+        case 'v':
+            o->verbose = true;
+            break;
+        case 'V':
+            puts(ENVD_VERSION);
+            exit(0);
+        case 'C':
+            puts(SANDPIT_COMMIT);
+            exit(0);
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "envd: unexpected argument '%s'\n", argv[optind]);
+        return 2;
+    }
+    return 0;
+}
+
+static void on_child(uv_signal_t *handle, int signum)
+{
+    (void)signum;
+    struct program *p = container_of(handle, struct program, on_child);
+    for (;;) {
+        int status;
+        pid_t pid = waitpid(-1, &status, WNOHANG);
+        if (pid <= 0)
+            return;
+        process_registry_reaped(p->envd.processes, pid, status);
+    }
+}
+
+static void on_stopped(void *user)
+{
+    struct program *p = user;
+    if (p->envd.is_pid1)
+        boot_power_off();
+    uv_stop(p->envd.loop);
+}
+
+static void on_term(uv_signal_t *handle, int signum)
+{
+    struct program *p = handle->data;
+    if (p->stopping)
+        return;
+    p->stopping = true;
+    log_info("stopping", LOG_INT("signal", signum));
+    process_registry_stop_all(p->envd.processes, STOP_GRACE_MS, on_stopped, p);
+}
+
+/* What programs in a sandbox look at to know where they are. */
+static void write_marker(const struct envd *e)
+{
+    const char *text = e->is_guest ? "true" : "false";
+    struct err err;
+    if (file_make_dirs("/run/e2b", 0755, &err) < 0 ||
+        file_replace("/run/e2b/.E2B_SANDBOX", text, strlen(text), 0444, &err) < 0)
+        log_warn("cannot write the sandbox marker", LOG_STR("reason", err.msg));
+}
+
+static void protect_self(void)
+{
+    /* In a guest envd is the last to be killed and the first to run. */
+    AUTO_FCLOSE FILE *f = fopen("/proc/self/oom_score_adj", "we");
+    if (!f || fputs("-1000", f) < 0)
+        log_warn("cannot lower the OOM score", LOG_STR("reason", strerror(errno)));
+    if (setpriority(PRIO_PROCESS, 0, -20) < 0)
+        log_warn("cannot raise the priority", LOG_STR("reason", strerror(errno)));
+}
+
+static void init_envd(struct program *p, const struct options *o)
+{
+    struct envd *e = &p->envd;
+    *e = (struct envd){ .loop = uv_default_loop(),
+                        .is_guest = !o->not_guest,
+                        .is_pid1 = getpid() == 1,
+                        .cgroup_user = -1,
+                        .cgroup_ptys = -1 };
+    const char *path = getenv("PATH");
+    snprintf(e->path_env, sizeof(e->path_env), "%s", path ? path : DEFAULT_PATH);
+    snprintf(e->default_user, sizeof(e->default_user), "root");
+    defer_queue_init(&e->defer, e->loop);
+    if (e->is_guest)
+        envd_set_env(&e->internal_envs, STR("E2B_SANDBOX"), "true");
+    write_marker(e);
+    if (!o->no_cgroups && e->is_guest)
+        cgroup_setup(e, o->cgroup_root);
+    e->processes = process_registry_new(e);
+    envd_server_init(&p->server, e);
+}
+
+static int serve(const struct options *o)
+{
+    static struct program p;
+    struct err err;
+    init_envd(&p, o);
+    if (!p.envd.processes) {
+        log_error("cannot start", LOG_STR("reason", "out of memory"));
+        return 1;
+    }
+    uv_signal_init(p.envd.loop, &p.on_child);
+    uv_signal_start(&p.on_child, on_child, SIGCHLD);
+    p.on_term.data = p.on_int.data = &p;
+    uv_signal_init(p.envd.loop, &p.on_term);
+    uv_signal_start(&p.on_term, on_term, SIGTERM);
+    uv_signal_init(p.envd.loop, &p.on_int);
+    uv_signal_start(&p.on_int, on_term, SIGINT);
+    signal(SIGPIPE, SIG_IGN);
+
+    struct http_listener_options listen = {
+        .host = o->host, .port = o->port, .server = { .acceptor = &p.server.acceptor, .h2c = true }
+    };
+    if (http_listener_new(&p.listener, p.envd.loop, &p.envd.defer, &listen, &err) < 0) {
+        log_error("cannot listen", LOG_STR("reason", err.msg));
+        return 1;
+    }
+    if (p.envd.is_guest && envd_link_start(&p.envd.link, &p.envd, &p.server.acceptor, &err) < 0)
+        log_warn("no guest link", LOG_STR("reason", err.msg));
+    log_info("envd is ready", LOG_STR("version", ENVD_VERSION),
+             LOG_INT("port", http_listener_port(p.listener)));
+    uv_run(p.envd.loop, UV_RUN_DEFAULT);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o;
+    struct err err;
+    if (getpid() == 1 && strcmp(argv[0], "/init") == 0) {
+        log_setup(LOG_LEVEL_INFO, "envd-init");
+        boot_initramfs(&err);
+        log_error("cannot boot", LOG_STR("reason", err.msg));
+        boot_power_off();
+        return 1;
+    }
+    int rc = parse_options(argc, argv, &o);
+    if (rc)
+        return rc;
+    log_setup(o.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "envd");
+    if (getpid() == 1) {
+        setenv("PATH", DEFAULT_PATH, 0);
+        boot_guest();
+    }
+    if (!o.not_guest)
+        protect_self();
+    return serve(&o);
+}
