@@ -37,7 +37,8 @@ struct io_ops {
     void (*read_stop)(struct io *io);
     void (*writev)(struct io *io, const struct iovec *iov, int n);
     /* Queue n bytes of a file behind what was written. fd stays the caller's and must stay open
-     * until on_drain. NULL where the stream cannot; then read and write. */
+     * until on_drain, which always comes; before it nothing more may be written. A file that turns
+     * out shorter is on_error(EIO). NULL where the stream cannot; then read and write. */
     void (*send_file)(struct io *io, int fd, int64_t offset, size_t n);
     void (*shutdown)(struct io *io);
     size_t (*pending)(const struct io *io);

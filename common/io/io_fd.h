@@ -20,6 +20,7 @@ enum io_fd_kind {
 #define IO_FD_WRITES_PER_TURN 4
 #define IO_FD_WRITE_SIZE      32768
 
+/* The program ignores SIGPIPE (pipes and sendfile(2) would raise it). */
 struct io_fd {
     struct io io;
     uv_loop_t *loop;
@@ -29,8 +30,11 @@ struct io_fd {
     int fd;
     int epoll; /* IO_FD_PORT only, else -1 */
     int open_handles;
-    bool reading, writable, more_active, eof, failed, closing, shutdown_wanted;
-    int error; /* reported from the loop when a write failed outside of it */
+    int watched; /* the events that the poll handle waits for now */
+    int error;   /* a write failed inside a call; reported from the loop */
+    bool is_socket, reading, eof, hung_up, failed, closing, shutdown_wanted;
+    bool queued;   /* something waited in the queue: on_drain is due when it is empty */
+    bool writable; /* IO_FD_PORT: no EAGAIN since the last edge */
     struct buf out;
     struct {
         int fd;
@@ -39,8 +43,8 @@ struct io_fd {
     } file; /* sent after `out` is empty */
 };
 
-/* Take over fd (owned from now on, made non-blocking). Returns 0 or -errno; on failure fd is still
- * the caller's. */
+/* Take over fd (owned from now on, made non-blocking and close-on-exec). Returns 0 or -errno; on
+ * failure fd is still the caller's. */
 int io_fd_init(struct io_fd *s, uv_loop_t *loop, int fd, enum io_fd_kind kind,
                const struct io_events *events);
 

@@ -1,0 +1,435 @@
+/*
+ * How a turn goes: the poll handle says what is ready, at most IO_FD_READS_PER_TURN reads and
+ * IO_FD_WRITES_PER_TURN writes follow, and what is left is done in the next turn: a level-triggered
+ * descriptor wakes the loop again by itself, the edge-triggered port needs the idle handle.
+ *
+ * Reading goes through one buffer per thread, so that an idle stream costs its struct alone.
+ */
+#include "common/io/io_fd.h"
+
+#include "common/base/cleanup.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+
+enum read_result { READ_LEFT, READ_DRAINED, READ_OVER };
+
+static _Thread_local uint8_t read_buffer[IO_FD_READ_SIZE];
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static struct io_fd *of(struct io *io)
+{
+    return container_of(io, struct io_fd, io);
+}
+
+static bool is_over(const struct io_fd *s)
+{
+    return s->failed || s->closing;
+}
+
+static size_t pending(const struct io *io)
+{
+    const struct io_fd *s = container_of(io, struct io_fd, io);
+    return buf_len(&s->out) + s->file.left;
+}
+
+/* Wait for what is of use now. A hang-up is watched only while nothing is read: otherwise the read
+ * itself finds it. */
+static void watch(struct io_fd *s)
+{
+    if (s->closing)
+        return;
+    int events = 0;
+    if (s->kind == IO_FD_PORT) {
+        events = s->failed ? 0 : UV_READABLE;
+    } else if (!s->failed) {
+        if (s->reading && !s->eof)
+            events |= UV_READABLE;
+        else if (!s->eof && !s->hung_up)
+            events |= UV_DISCONNECT;
+        if (pending(&s->io) > 0)
+            events |= UV_WRITABLE;
+    }
+    if (events == s->watched)
+        return;
+    s->watched = events;
+    if (events)
+        uv_poll_start(&s->poll, events, on_poll);
+    else
+        uv_poll_stop(&s->poll);
+}
+
+static void fail(struct io_fd *s, int errnum)
+{
+    if (is_over(s))
+        return;
+    s->failed = true;
+    buf_deinit(&s->out);
+    s->file.left = 0;
+    watch(s);
+    s->io.events->on_error(&s->io, errnum);
+}
+
+/* READ_DRAINED only after the descriptor itself said that nothing is left. */
+static enum read_result read_some(struct io_fd *s)
+{
+    for (int i = 0; i < IO_FD_READS_PER_TURN; i++) {
+        if (!s->reading || s->eof || is_over(s))
+            return READ_OVER;
+        ssize_t n = read(s->fd, read_buffer, sizeof(read_buffer));
+        if (n > 0) {
+            s->io.events->on_data(&s->io, read_buffer, (size_t)n);
+            /* A short read from a socket has most likely emptied it. */
+            if (s->is_socket && (size_t)n < sizeof(read_buffer))
+                return READ_LEFT;
+        } else if (n == 0) {
+            if (s->kind == IO_FD_PORT)
+                return READ_DRAINED; /* no host is connected now */
+            s->eof = true;
+            s->io.events->on_eof(&s->io);
+            return READ_DRAINED;
+        } else if (errno == EAGAIN) {
+            return READ_DRAINED;
+        } else if (errno != EINTR) {
+            fail(s, errno);
+            return READ_OVER;
+        }
+    }
+    return READ_LEFT;
+}
+
+/* What a write wrote, 0 when it would block, or -errno. */
+static ssize_t write_out(struct io_fd *s, const struct iovec *iov, int count)
+{
+    for (;;) {
+        ssize_t n;
+        if (s->is_socket) {
+            struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov,
+                                  .msg_iovlen = (size_t)count };
+            n = sendmsg(s->fd, &msg, MSG_NOSIGNAL);
+        } else {
+            n = writev(s->fd, iov, count);
+        }
+        if (n >= 0)
+            return n;
+        if (errno == EAGAIN)
+            return 0;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+/* The same for a piece of the file. */
+static ssize_t write_file(struct io_fd *s)
+{
+    size_t want = s->file.left < IO_FD_WRITE_SIZE ? s->file.left : IO_FD_WRITE_SIZE;
+    off_t offset = s->file.offset;
+    ssize_t n;
+    do
+        n = sendfile(s->fd, s->file.fd, &offset, want);
+    while (n < 0 && errno == EINTR);
+    if (n > 0)
+        return n;
+    if (n < 0 && errno == EAGAIN)
+        return 0;
+    if (n < 0 && errno != EINVAL && errno != ENOSYS)
+        return -errno;
+    if (n < 0) {
+        /* No sendfile for this pair of descriptors. */
+        do
+            n = pread(s->file.fd, read_buffer, want, s->file.offset);
+        while (n < 0 && errno == EINTR);
+        if (n > 0)
+            return write_out(s, &(struct iovec){ read_buffer, (size_t)n }, 1);
+        if (n < 0)
+            return -errno;
+    }
+    return -EIO; /* the file became shorter */
+}
+
+static void more(struct io_fd *s);
+
+/* Everything was handed to the kernel. */
+static void drained(struct io_fd *s)
+{
+    if (s->shutdown_wanted) {
+        s->shutdown_wanted = false;
+        shutdown(s->fd, SHUT_WR);
+    }
+    if (!s->queued)
+        return;
+    s->queued = false;
+    s->io.events->on_drain(&s->io);
+}
+
+static void flush(struct io_fd *s)
+{
+    for (int i = 0; i < IO_FD_WRITES_PER_TURN && !is_over(s) && pending(&s->io) > 0; i++) {
+        size_t n = buf_len(&s->out);
+        ssize_t wrote;
+        if (n > 0) {
+            n = n < IO_FD_WRITE_SIZE ? n : IO_FD_WRITE_SIZE;
+            wrote = write_out(s, &(struct iovec){ buf_head(&s->out), n }, 1);
+            if (wrote > 0)
+                buf_consume(&s->out, (size_t)wrote);
+        } else {
+            wrote = write_file(s);
+            if (wrote > 0) {
+                s->file.offset += wrote;
+                s->file.left -= (size_t)wrote;
+            }
+        }
+        if (wrote < 0) {
+            fail(s, (int)-wrote);
+            return;
+        }
+        if (wrote == 0) {
+            s->writable = false;
+            return;
+        }
+    }
+    if (is_over(s))
+        return;
+    if (pending(&s->io) == 0) {
+        buf_deinit(&s->out);
+        drained(s);
+    } else if (s->kind == IO_FD_PORT) {
+        more(s);
+    }
+}
+
+/* The descriptor reported an error. What was received before it is still delivered. */
+static void poll_failed(struct io_fd *s)
+{
+    s->watched = 0; /* libuv stopped the handle */
+    if (s->reading && !s->eof && read_some(s) == READ_LEFT)
+        return;
+    if (is_over(s))
+        return;
+    int errnum = 0;
+    socklen_t n = sizeof(errnum);
+    if (!s->is_socket || getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &errnum, &n) < 0 || errnum == 0)
+        errnum = EPIPE;
+    fail(s, errnum);
+}
+
+static void port_ready(struct io_fd *s)
+{
+    struct epoll_event event;
+    int n = epoll_wait(s->epoll, &event, 1, 0);
+    if (n < 1)
+        return;
+    if (event.events & EPOLLOUT)
+        s->writable = true;
+    if (s->writable)
+        flush(s);
+    if (read_some(s) == READ_LEFT)
+        more(s);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct io_fd *s = container_of(poll, struct io_fd, poll);
+    if (s->kind == IO_FD_PORT) {
+        port_ready(s);
+    } else if (status < 0) {
+        poll_failed(s);
+    } else {
+        if (events & UV_WRITABLE)
+            flush(s);
+        if (events & UV_READABLE)
+            read_some(s);
+        if ((events & UV_DISCONNECT) && !s->reading)
+            s->hung_up = true;
+    }
+    watch(s);
+}
+
+static void on_more(uv_idle_t *idle)
+{
+    struct io_fd *s = container_of(idle, struct io_fd, more);
+    uv_idle_stop(idle);
+    if (s->error)
+        fail(s, s->error);
+    if (s->kind == IO_FD_STREAM || s->writable)
+        flush(s);
+    if (s->kind == IO_FD_PORT && read_some(s) == READ_LEFT)
+        more(s);
+    watch(s);
+}
+
+static void more(struct io_fd *s)
+{
+    if (!s->closing)
+        uv_idle_start(&s->more, on_more);
+}
+
+static void read_start(struct io *io)
+{
+    struct io_fd *s = of(io);
+    if (s->reading || is_over(s))
+        return;
+    s->reading = true;
+    if (s->kind == IO_FD_PORT)
+        more(s); /* an edge may have passed unread */
+    watch(s);
+}
+
+static void read_stop(struct io *io)
+{
+    struct io_fd *s = of(io);
+    if (!s->reading)
+        return;
+    s->reading = false;
+    watch(s);
+}
+
+/* A failure inside a call: told by on_error from the loop. */
+static void fail_later(struct io_fd *s, int errnum)
+{
+    s->error = errnum;
+    more(s);
+}
+
+static void fd_writev(struct io *io, const struct iovec *iov, int count)
+{
+    struct io_fd *s = of(io);
+    assert(s->file.left == 0);
+    if (is_over(s) || s->error)
+        return;
+
+    size_t done = 0;
+    /* The port gets no write outside of its turn: its bound is what keeps the guest responsive. */
+    if (s->kind == IO_FD_STREAM && pending(io) == 0) {
+        ssize_t n = write_out(s, iov, count);
+        if (n < 0) {
+            fail_later(s, (int)-n);
+            return;
+        }
+        done = (size_t)n;
+    }
+    for (int i = 0; i < count; i++) {
+        size_t skip = done < iov[i].iov_len ? done : iov[i].iov_len;
+        done -= skip;
+        if (!buf_append(&s->out, (const uint8_t *)iov[i].iov_base + skip, iov[i].iov_len - skip)) {
+            fail_later(s, ENOMEM);
+            return;
+        }
+    }
+    if (pending(io) > 0) {
+        s->queued = true;
+        if (s->kind == IO_FD_PORT && s->writable)
+            more(s);
+        watch(s);
+    }
+}
+
+static void fd_send_file(struct io *io, int fd, int64_t offset, size_t n)
+{
+    struct io_fd *s = of(io);
+    assert(s->file.left == 0);
+    if (is_over(s) || s->error)
+        return;
+    s->file.fd = fd;
+    s->file.offset = offset;
+    s->file.left = n;
+    s->queued = true;
+    more(s);
+    watch(s);
+}
+
+static void fd_shutdown(struct io *io)
+{
+    struct io_fd *s = of(io);
+    if (is_over(s) || !s->is_socket)
+        return;
+    if (pending(io) == 0)
+        shutdown(s->fd, SHUT_WR);
+    else
+        s->shutdown_wanted = true;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct io_fd *s = handle->data;
+    if (--s->open_handles == 0)
+        s->io.events->on_closed(&s->io);
+}
+
+static void fd_close(struct io *io, bool abort)
+{
+    struct io_fd *s = of(io);
+    if (s->closing)
+        return;
+    s->closing = true;
+    buf_deinit(&s->out);
+    s->file.left = 0;
+    uv_close((uv_handle_t *)&s->poll, on_handle_closed);
+    uv_close((uv_handle_t *)&s->more, on_handle_closed);
+    if (abort && s->is_socket) {
+        struct linger linger = { .l_onoff = 1 };
+        setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    }
+    close(s->fd);
+    if (s->epoll >= 0)
+        close(s->epoll);
+}
+
+static const struct io_ops fd_ops = {
+    .read_start = read_start,
+    .read_stop = read_stop,
+    .writev = fd_writev,
+    .send_file = fd_send_file,
+    .shutdown = fd_shutdown,
+    .pending = pending,
+    .close = fd_close,
+};
+
+static int set_flags(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return -errno;
+    return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+}
+
+int io_fd_init(struct io_fd *s, uv_loop_t *loop, int fd, enum io_fd_kind kind,
+               const struct io_events *events)
+{
+    int type;
+    socklen_t n = sizeof(type);
+    *s = (struct io_fd){
+        .io = { .ops = &fd_ops, .events = events },
+        .loop = loop,
+        .kind = kind,
+        .fd = fd,
+        .epoll = -1,
+        .is_socket = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0,
+        .writable = true,
+    };
+    int rc = set_flags(fd);
+    if (rc < 0)
+        return rc;
+
+    AUTO_CLOSE int epoll = -1;
+    if (kind == IO_FD_PORT) {
+        epoll = epoll_create1(EPOLL_CLOEXEC);
+        struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
+        if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+            return -errno;
+    }
+    rc = uv_poll_init(loop, &s->poll, epoll >= 0 ? epoll : fd);
+    if (rc < 0)
+        return rc;
+    uv_idle_init(loop, &s->more);
+    s->poll.data = s->more.data = s;
+    s->open_handles = 2;
+    s->epoll = TAKE_FD(epoll);
+    watch(s);
+    return 0;
+}
