@@ -1,0 +1,159 @@
+#include "orchestrator/store/sandboxes.h"
+
+#include "common/base/clock.h"
+#include "common/base/fault.h"
+#include "orchestrator/store/statement.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define SANDBOX_COLUMNS                                                                            \
+    "id, team_id, template_id, build_id, alias, envd_version, state, started_ns, end_ns, vcpus,"   \
+    " memory_mb, disk_mb, secure, private_traffic, metadata, config, vmm_pid, vmm_start_ticks,"    \
+    " link_secret, uid, run_dir"
+
+/* 1 when the template was spawned by this, 0 when the sandbox was there before, or -errno. */
+static int is_new(struct db *db, const char *id, struct err *err)
+{
+    AUTO_STMT sqlite3_stmt *st = NULL;
+    int rc = db_query(db, &st, err, "SELECT 1 FROM sandboxes WHERE id = ?", "s", id);
+    if (rc == 0)
+        rc = db_step(db, st, err);
+    return rc < 0 ? rc : !rc;
+}
+
+static int save(struct db *db, const struct sandbox_record *sb, struct err *err)
+{
+    if (FAULT_POINT("store.sandbox_save"))
+        return err_set(err, ERR_EXHAUSTED, ENOSPC, "no space left for the database");
+    int fresh = is_new(db, sb->id, err);
+    if (fresh < 0)
+        return fresh;
+    int rc =
+        db_run(db, err,
+               "REPLACE INTO sandboxes (" SANDBOX_COLUMNS
+               ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+               "sssssssiiiiiiissiibis", sb->id, sb->team_id, sb->template_id, sb->build_id,
+               sb->alias, sb->envd_version, sb->state, sb->started_ns, sb->end_ns,
+               (int64_t)sb->vcpus, (int64_t)sb->memory_mb, (int64_t)sb->disk_mb,
+               (int64_t)sb->secure, (int64_t)sb->private_traffic, sb->metadata, sb->config,
+               (int64_t)sb->vmm_pid, (int64_t)sb->vmm_start_ticks, (const void *)sb->link_secret,
+               sizeof(sb->link_secret), (int64_t)sb->uid, sb->run_dir);
+    if (rc || !fresh)
+        return rc;
+    return db_run(db, err,
+                  "UPDATE templates SET spawn_count = spawn_count + 1, last_spawned_ns = ?"
+                  " WHERE id = ?",
+                  "is", sb->started_ns, sb->template_id);
+}
+
+int db_sandbox_save(struct db *db, const struct sandbox_record *sb, struct err *err)
+{
+    int rc = db_begin(db, err);
+    return rc ? rc : db_end(db, save(db, sb, err), err);
+}
+
+int db_sandbox_set_end(struct db *db, const char *id, int64_t end_ns, struct err *err)
+{
+    return db_run(db, err, "UPDATE sandboxes SET end_ns = ? WHERE id = ?", "is", end_ns, id);
+}
+
+static int end(struct db *db, const char *id, const char *reason, const char *detail,
+               struct err *err)
+{
+    int64_t now = clock_wall_ns();
+    int rc = db_run(db, err,
+                    "INSERT INTO deaths SELECT id, team_id, ?, ?, ? FROM sandboxes WHERE id = ?",
+                    "isss", now, reason, detail, id);
+    if (rc == 0)
+        rc = db_run(db, err, "DELETE FROM sandboxes WHERE id = ?", "s", id);
+    if (rc == 0)
+        rc = db_run(db, err, "DELETE FROM deaths WHERE ended_ns < ?", "i", now - DEATH_KEPT_NS);
+    return rc;
+}
+
+int db_sandbox_end(struct db *db, const char *id, const char *reason, const char *detail,
+                   struct err *err)
+{
+    char why[sizeof((struct death_record *)0)->reason];
+    snprintf(why, sizeof(why), "%s", reason);
+    size_t n = strlen(detail), max = sizeof(((struct death_record *)0)->detail) - 1;
+    int rc = db_begin(db, err);
+    return rc ? rc : db_end(db, end(db, id, why, n > max ? detail + (n - max) : detail, err), err);
+}
+
+/* The text of a column, borrowed until the statement's next step. */
+static char *text_column(sqlite3_stmt *st, int column)
+{
+    return (char *)(uintptr_t)sqlite3_column_text(st, column);
+}
+
+static int read_sandbox(sqlite3_stmt *st, struct sandbox_record *sb, struct err *err)
+{
+    const void *secret = sqlite3_column_blob(st, 18);
+    if (!db_column_text(st, 0, sb->id, sizeof(sb->id)) ||
+        !db_column_text(st, 1, sb->team_id, sizeof(sb->team_id)) ||
+        !db_column_text(st, 2, sb->template_id, sizeof(sb->template_id)) ||
+        !db_column_text(st, 3, sb->build_id, sizeof(sb->build_id)) ||
+        !db_column_text(st, 4, sb->alias, sizeof(sb->alias)) ||
+        !db_column_text(st, 5, sb->envd_version, sizeof(sb->envd_version)) ||
+        !db_column_text(st, 6, sb->state, sizeof(sb->state)) ||
+        !db_column_text(st, 20, sb->run_dir, sizeof(sb->run_dir)) || !secret ||
+        sqlite3_column_bytes(st, 18) != SANDBOX_SECRET_SIZE)
+        return db_damaged("sandboxes", err);
+    sb->started_ns = sqlite3_column_int64(st, 7);
+    sb->end_ns = sqlite3_column_int64(st, 8);
+    sb->vcpus = (unsigned)sqlite3_column_int(st, 9);
+    sb->memory_mb = (unsigned)sqlite3_column_int(st, 10);
+    sb->disk_mb = (uint64_t)sqlite3_column_int64(st, 11);
+    sb->secure = sqlite3_column_int(st, 12) != 0;
+    sb->private_traffic = sqlite3_column_int(st, 13) != 0;
+    sb->metadata = text_column(st, 14);
+    sb->config = text_column(st, 15);
+    sb->vmm_pid = (pid_t)sqlite3_column_int(st, 16);
+    sb->vmm_start_ticks = (uint64_t)sqlite3_column_int64(st, 17);
+    memcpy(sb->link_secret, secret, SANDBOX_SECRET_SIZE);
+    sb->uid = (uid_t)sqlite3_column_int64(st, 19);
+    return 0;
+}
+
+int db_sandbox_load(struct db *db, void (*each)(void *user, const struct sandbox_record *sb),
+                    void *user, struct err *err)
+{
+    AUTO_STMT sqlite3_stmt *st = NULL;
+    int rc = db_query(db, &st, err,
+                      "SELECT " SANDBOX_COLUMNS " FROM sandboxes ORDER BY started_ns, id", "");
+    while (rc == 0) {
+        int more = db_step(db, st, err);
+        if (more <= 0)
+            return more;
+        struct sandbox_record sb;
+        rc = read_sandbox(st, &sb, err);
+        if (rc == 0)
+            each(user, &sb);
+    }
+    return rc;
+}
+
+int db_death_find(struct db *db, const char *sandbox_id, struct death_record *out, struct err *err)
+{
+    AUTO_STMT sqlite3_stmt *st = NULL;
+    int rc = db_query(db, &st, err,
+                      "SELECT sandbox_id, team_id, ended_ns, reason, detail FROM deaths"
+                      " WHERE sandbox_id = ? ORDER BY ended_ns DESC LIMIT 1",
+                      "s", sandbox_id);
+    if (rc == 0)
+        rc = db_step(db, st, err);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return err_set(err, ERR_NOT_FOUND, ENOENT, "no record of the end of sandbox \"%s\"",
+                       sandbox_id);
+    if (!db_column_text(st, 0, out->sandbox_id, sizeof(out->sandbox_id)) ||
+        !db_column_text(st, 1, out->team_id, sizeof(out->team_id)) ||
+        !db_column_text(st, 3, out->reason, sizeof(out->reason)) ||
+        !db_column_text(st, 4, out->detail, sizeof(out->detail)))
+        return db_damaged("deaths", err);
+    out->ended_ns = sqlite3_column_int64(st, 2);
+    return 0;
+}

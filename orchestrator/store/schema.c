@@ -1,0 +1,146 @@
+#include "orchestrator/store/schema.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "orchestrator/store/ids.h"
+#include "orchestrator/store/statement.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* steps[n] leads from version n to version n + 1. A step that a release had is never edited. */
+static const char *const steps[DB_VERSION] = {
+    /* 1. Times are nanoseconds since 1970. A template of no team is the operator's, public to all;
+     * names of those have the owner ''. */
+    "CREATE TABLE teams ("
+    "  id TEXT PRIMARY KEY, name TEXT NOT NULL, slug TEXT NOT NULL UNIQUE,"
+    "  created_ns INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE keys ("
+    "  id TEXT PRIMARY KEY, team_id TEXT NOT NULL REFERENCES teams(id), name TEXT NOT NULL,"
+    "  hash TEXT NOT NULL UNIQUE, mask_prefix TEXT NOT NULL, mask_length INTEGER NOT NULL,"
+    "  mask_first TEXT NOT NULL, mask_last TEXT NOT NULL, created_ns INTEGER NOT NULL,"
+    "  last_used_ns INTEGER, revoked_ns INTEGER) STRICT;"
+    "CREATE INDEX keys_team ON keys(team_id);"
+    "CREATE TABLE templates ("
+    "  id TEXT PRIMARY KEY, team_id TEXT REFERENCES teams(id), public INTEGER NOT NULL,"
+    "  created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL, last_spawned_ns INTEGER,"
+    "  spawn_count INTEGER NOT NULL DEFAULT 0) STRICT;"
+    "CREATE TABLE template_names ("
+    "  owner TEXT NOT NULL, name TEXT NOT NULL,"
+    "  template_id TEXT NOT NULL REFERENCES templates(id) ON DELETE CASCADE,"
+    "  PRIMARY KEY (owner, name)) STRICT;"
+    "CREATE INDEX template_names_template ON template_names(template_id);"
+    "CREATE TABLE builds ("
+    "  id TEXT PRIMARY KEY,"
+    "  template_id TEXT NOT NULL REFERENCES templates(id) ON DELETE CASCADE,"
+    "  status TEXT NOT NULL, dir TEXT NOT NULL, vcpus INTEGER NOT NULL,"
+    "  memory_mb INTEGER NOT NULL, disk_mb INTEGER NOT NULL, envd_version TEXT NOT NULL,"
+    "  created_ns INTEGER NOT NULL, finished_ns INTEGER) STRICT;"
+    "CREATE INDEX builds_template ON builds(template_id);"
+    "CREATE TABLE template_tags ("
+    "  template_id TEXT NOT NULL REFERENCES templates(id) ON DELETE CASCADE,"
+    "  tag TEXT NOT NULL, build_id TEXT NOT NULL REFERENCES builds(id) ON DELETE CASCADE,"
+    "  created_ns INTEGER NOT NULL, PRIMARY KEY (template_id, tag)) STRICT;"
+    "CREATE TABLE sandboxes ("
+    "  id TEXT PRIMARY KEY, team_id TEXT NOT NULL REFERENCES teams(id),"
+    "  template_id TEXT NOT NULL, build_id TEXT NOT NULL REFERENCES builds(id),"
+    "  alias TEXT NOT NULL, envd_version TEXT NOT NULL, state TEXT NOT NULL,"
+    "  started_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL, vcpus INTEGER NOT NULL,"
+    "  memory_mb INTEGER NOT NULL, disk_mb INTEGER NOT NULL, secure INTEGER NOT NULL,"
+    "  private_traffic INTEGER NOT NULL, metadata TEXT NOT NULL, config TEXT NOT NULL,"
+    "  vmm_pid INTEGER NOT NULL, vmm_start_ticks INTEGER NOT NULL, link_secret BLOB NOT NULL,"
+    "  uid INTEGER NOT NULL, run_dir TEXT NOT NULL) STRICT;"
+    "CREATE TABLE deaths ("
+    "  sandbox_id TEXT NOT NULL, team_id TEXT NOT NULL, ended_ns INTEGER NOT NULL,"
+    "  reason TEXT NOT NULL, detail TEXT NOT NULL) STRICT;"
+    "CREATE INDEX deaths_sandbox ON deaths(sandbox_id);"
+    "CREATE INDEX deaths_ended ON deaths(ended_ns);"
+    "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+};
+
+static int read_version(struct db *db, int *version, struct err *err)
+{
+    AUTO_STMT sqlite3_stmt *st = NULL;
+    int rc = db_query(db, &st, err, "PRAGMA user_version", "");
+    if (rc == 0)
+        rc = db_step(db, st, err);
+    if (rc < 0)
+        return rc;
+    *version = sqlite3_column_int(st, 0);
+    if (*version < 0 || *version > DB_VERSION)
+        return err_set(err, ERR_PRECONDITION, EPROTO,
+                       "the database is of version %d, and this sandpit knows versions up to %d: "
+                       "run the newer sandpit that made it",
+                       *version, DB_VERSION);
+    return 0;
+}
+
+/* Copy the database as it was before the migration. Runs on a connection of its own, which sees the
+ * last committed state while ours holds the write lock. */
+static int backup(const char *path, int version, struct err *err)
+{
+    char copy[PATH_MAX + 32];
+    snprintf(copy, sizeof(copy), "%s.v%d", path, version);
+    unlink(copy);
+    /* VACUUM INTO accepts an empty file, and this one is readable by nobody else. */
+    AUTO_CLOSE int fd = open(copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_set(err, ERR_INTERNAL, errno, "cannot make %s: %s", copy, strerror(errno));
+    struct db source = { 0 };
+    int rc = sqlite3_open_v2(path, &source.sqlite, SQLITE_OPEN_READWRITE, NULL);
+    if (rc != SQLITE_OK)
+        rc = db_error(&source, rc, err);
+    else
+        rc = db_run(&source, err, "VACUUM INTO ?", "s", copy);
+    sqlite3_close(source.sqlite);
+    if (rc == 0 && fsync(fd) < 0)
+        rc = err_set(err, ERR_INTERNAL, errno, "cannot write %s: %s", copy, strerror(errno));
+    if (rc)
+        unlink(copy);
+    return rc;
+}
+
+static int apply(struct db *db, const char *path, struct err *err)
+{
+    /* Again, now that no one else can write: another process may have been faster. */
+    int version;
+    int rc = read_version(db, &version, err);
+    if (rc || version == DB_VERSION)
+        return rc;
+    if (version > 0) {
+        rc = backup(path, version, err);
+        if (rc)
+            return rc;
+        log_info("migrating the database", LOG_INT("from", version), LOG_INT("to", DB_VERSION));
+    }
+    for (int v = version; v < DB_VERSION; v++) {
+        rc = db_script(db, steps[v], err);
+        if (rc)
+            return rc;
+    }
+    if (version == 0) {
+        char team[ID_UUID_SIZE];
+        id_uuid(team);
+        rc = db_run(db, err, "INSERT INTO teams VALUES (?, 'default', 'default', ?)", "si", team,
+                    clock_wall_ns());
+        if (rc)
+            return rc;
+    }
+    char sql[48];
+    snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", DB_VERSION);
+    return db_script(db, sql, err);
+}
+
+int schema_migrate(struct db *db, const char *path, struct err *err)
+{
+    int version;
+    int rc = read_version(db, &version, err);
+    if (rc || version == DB_VERSION)
+        return rc;
+    rc = db_begin(db, err);
+    return rc ? rc : db_end(db, apply(db, path, err), err);
+}

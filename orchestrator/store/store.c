@@ -1,0 +1,104 @@
+#include "orchestrator/store/store.h"
+
+#include "common/base/cleanup.h"
+
+#include <assert.h>
+#include <errno.h>
+
+struct store {
+    uv_loop_t *loop;
+    struct db *db;
+    struct list jobs; /* in order; `current` is not among them */
+    struct store_job *current;
+    uv_work_t work;
+    uv_async_t kick; /* starts the next job, or the close, from the loop */
+    bool closing;
+    void (*closed)(void *user);
+    void *closed_user;
+};
+
+static void on_work(uv_work_t *req)
+{
+    struct store *s = container_of(req, struct store, work);
+    s->current->work(s->current, s->db);
+}
+
+static void on_worked(uv_work_t *req, int status);
+
+static void on_kick_closed(uv_handle_t *h)
+{
+    struct store *s = container_of((uv_async_t *)h, struct store, kick);
+    db_close(s->db);
+    s->closed(s->closed_user);
+    free(s);
+}
+
+/* Start the next job when none runs. */
+static void next(struct store *s)
+{
+    if (s->current)
+        return;
+    if (list_empty(&s->jobs)) {
+        if (s->closing && !uv_is_closing((uv_handle_t *)&s->kick))
+            uv_close((uv_handle_t *)&s->kick, on_kick_closed);
+        return;
+    }
+    s->current = container_of(s->jobs.next, struct store_job, node);
+    list_remove(&s->current->node);
+    int rc = uv_queue_work(s->loop, &s->work, on_work, on_worked);
+    assert(rc == 0); /* fails only without a work function */
+}
+
+static void on_worked(uv_work_t *req, int status)
+{
+    struct store *s = container_of(req, struct store, work);
+    assert(status == 0); /* nobody cancels it */
+    struct store_job *job = TAKE(s->current);
+    job->done(job);
+    next(s);
+}
+
+static void on_kick(uv_async_t *a)
+{
+    next(container_of(a, struct store, kick));
+}
+
+int store_new(struct store **out, uv_loop_t *loop, const char *data_dir, struct err *err)
+{
+    struct store *s = calloc(1, sizeof(*s));
+    if (!s)
+        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+    int rc = db_open(&s->db, data_dir, err);
+    if (rc) {
+        free(s);
+        return rc;
+    }
+    s->loop = loop;
+    list_init(&s->jobs);
+    rc = uv_async_init(loop, &s->kick, on_kick);
+    if (rc) {
+        db_close(s->db);
+        free(s);
+        return err_set(err, ERR_INTERNAL, -rc, "cannot make a wake-up: %s", uv_strerror(rc));
+    }
+    uv_unref((uv_handle_t *)&s->kick); /* an idle store keeps no loop alive */
+    *out = s;
+    return 0;
+}
+
+void store_run(struct store *s, struct store_job *job)
+{
+    assert(job->work && job->done && !uv_is_closing((uv_handle_t *)&s->kick));
+    list_push_back(&s->jobs, &job->node);
+    next(s);
+}
+
+void store_close(struct store *s, void (*closed)(void *user), void *user)
+{
+    assert(!s->closing);
+    s->closing = true;
+    s->closed = closed;
+    s->closed_user = user;
+    uv_ref((uv_handle_t *)&s->kick);
+    uv_async_send(&s->kick);
+}
