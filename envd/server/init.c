@@ -1,19 +1,13 @@
 /* POST /init: an orchestrator tells a guest who it is. Sandpit's own uses the control service on
  * the guest link instead; this is the public form of it, which any orchestrator can use. */
-#include "common/base/cleanup.h"
 #include "common/base/clock.h"
-#include "common/base/log.h"
 #include "envd/core/envd.h"
+#include "envd/core/wall_clock.h"
 #include "envd/server/rest.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
-#include <time.h>
-
-/* The guest's clock is left alone when it is within this of the told time. */
-#define CLOCK_BEHIND_NS 50000000LL
-#define CLOCK_AHEAD_NS  5000000000LL
 
 static const char *text_of(const json_t *body, const char *key, bool *bad)
 {
@@ -52,16 +46,6 @@ static const char *unsupported(const json_t *body)
     if (json_string_length(json_object_get(body, "hyperloopIP")) > 0)
         return "hyperloopIP is not supported by this envd";
     return NULL;
-}
-
-static void set_clock(int64_t wanted_ns)
-{
-    int64_t behind = wanted_ns - clock_wall_ns();
-    if (behind <= CLOCK_BEHIND_NS && behind >= -CLOCK_AHEAD_NS)
-        return;
-    struct timespec ts = { .tv_sec = wanted_ns / 1000000000, .tv_nsec = wanted_ns % 1000000000 };
-    if (clock_settime(CLOCK_REALTIME, &ts) < 0)
-        log_warn("cannot set the clock", LOG_STR("reason", strerror(errno)));
 }
 
 static void apply_envs(struct envd *e, const json_t *envs)
@@ -139,7 +123,7 @@ static void init_with(struct http_request *r, const json_t *body)
         if (when_ns) {
             e->init_timestamp_ns = when_ns;
             if (e->is_guest)
-                set_clock(when_ns);
+                wall_clock_set(when_ns);
         }
     }
     http_respond_fields(r->stream, 204, NULL, &version, 1, NULL, 0);

@@ -1,0 +1,19 @@
+#include "envd/core/wall_clock.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+#include <errno.h>
+#include <time.h>
+
+#define CLOCK_BEHIND_NS 50000000LL
+#define CLOCK_AHEAD_NS  5000000000LL
+
+void wall_clock_set(int64_t wanted_ns)
+{
+    int64_t behind = wanted_ns - clock_wall_ns();
+    if (behind <= CLOCK_BEHIND_NS && behind >= -CLOCK_AHEAD_NS)
+        return;
+    struct timespec ts = { .tv_sec = wanted_ns / 1000000000, .tv_nsec = wanted_ns % 1000000000 };
+    if (clock_settime(CLOCK_REALTIME, &ts) < 0)
+        log_warn("cannot set the clock", LOG_STR("reason", strerror(errno)));
+}

@@ -1,0 +1,153 @@
+#include "envd/guest/identity.h"
+#include "common/base/cleanup.h"
+#include "common/base/fileio.h"
+#include "common/base/log.h"
+#include "common/link/link_marker.h"
+#include "envd/core/wall_clock.h"
+#include "envd/guest/link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/random.h>
+#include <sys/ioctl.h>
+
+#define HOSTNAME_LENGTH_MAX 64 /* the kernel's */
+#define STATE_DIR           "/run/e2b/"
+
+/* Letters, digits and what `also` lists; at most max - 1 of them. */
+static bool plain_name(const char *text, const char *also, size_t max)
+{
+    size_t n = 0;
+    for (; text[n]; n++) {
+        char c = text[n];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (n + 1 >= max || (!plain && !strchr(also, c)))
+            return false;
+    }
+    return true;
+}
+
+static bool time_and_entropy_ok(int64_t wall_clock_ns, ProtobufCBinaryData entropy, struct err *err)
+{
+    const char *wrong = NULL;
+    if (wall_clock_ns < 0)
+        wrong = "wall_clock_ns must not be negative";
+    else if (entropy.len != 0 && entropy.len != IDENTITY_ENTROPY_SIZE)
+        wrong = "entropy must have 64 bytes";
+    return !wrong || err_set(err, ERR_INVALID, EINVAL, "%s", wrong) == 0;
+}
+
+static const char *wrong_envs(const Sandpit__Guest__V1__ConfigureRequest *r)
+{
+    size_t bytes = 0;
+    if (r->n_envs > ENVD_ENVS_MAX)
+        return "too many environment variables";
+    for (size_t i = 0; i < r->n_envs; i++) {
+        const char *name = r->envs[i]->key;
+        if (name[0] == '\0' || strchr(name, '='))
+            return "the name of an environment variable must not be empty or have a '='";
+        bytes += strlen(name) + strlen(r->envs[i]->value);
+    }
+    return bytes > IDENTITY_ENVS_BYTES_MAX ? "the environment is too large" : NULL;
+}
+
+/* What is wrong with the request, or NULL. */
+static const char *wrong_configure(const struct envd *e,
+                                   const Sandpit__Guest__V1__ConfigureRequest *r)
+{
+    if (r->sandbox_id[0] == '\0' || !plain_name(r->sandbox_id, "", sizeof(e->sandbox_id)))
+        return "sandbox_id must be letters and digits";
+    if (!plain_name(r->template_id, "-_.", sizeof(e->template_id)))
+        return "template_id must be letters, digits, '-', '_' and '.'";
+    if (!plain_name(r->hostname, "-.", HOSTNAME_LENGTH_MAX + 1))
+        return "hostname must be letters, digits, '-' and '.', at most 64";
+    if (r->link_secret.len != 0 && r->link_secret.len != LINK_SECRET_SIZE)
+        return "link_secret must have 32 bytes";
+    if (strlen(r->access_token) > ENVD_TOKEN_MAX)
+        return "access_token is too long";
+    if (strlen(r->default_user) >= sizeof(e->default_user))
+        return "default_user is too long";
+    if (strlen(r->default_workdir) >= sizeof(e->default_workdir) ||
+        (r->default_workdir[0] && r->default_workdir[0] != '/'))
+        return "default_workdir must be an absolute path";
+    return wrong_envs(r);
+}
+
+/* Mix host entropy into the kernel's generator and make it reseed at once: two guests restored from
+ * one snapshot must not go on with the same numbers. */
+static void stir_entropy(ProtobufCBinaryData entropy)
+{
+    struct {
+        int entropy_count, buf_size;
+        uint8_t data[IDENTITY_ENTROPY_SIZE];
+    } pool = { .entropy_count = 8 * IDENTITY_ENTROPY_SIZE, .buf_size = IDENTITY_ENTROPY_SIZE };
+    AUTO_CLOSE int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+    memcpy(pool.data, entropy.data, sizeof(pool.data));
+    if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
+        log_warn("cannot reseed the random generator", LOG_STR("reason", strerror(errno)));
+    explicit_bzero(&pool, sizeof(pool));
+}
+
+static void apply_time_and_entropy(int64_t wall_clock_ns, ProtobufCBinaryData entropy)
+{
+    if (wall_clock_ns)
+        wall_clock_set(wall_clock_ns);
+    if (entropy.len)
+        stir_entropy(entropy);
+}
+
+/* Programs in the sandbox read who they belong to from the environment or from a file. */
+static void publish(struct envd *e, const char *name, const char *value)
+{
+    char path[64];
+    struct err err;
+    if (!envd_set_env(&e->internal_envs, str_of(name), value[0] ? value : NULL))
+        log_error("cannot set a variable", LOG_STR("name", name));
+    if (!e->is_guest)
+        return;
+    snprintf(path, sizeof(path), STATE_DIR ".%s", name);
+    if (file_make_dirs(STATE_DIR, 0755, &err) < 0 ||
+        file_replace(path, value, strlen(value), 0444, &err) < 0)
+        log_warn("cannot write the sandbox's identity", LOG_STR("reason", err.msg));
+}
+
+int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureRequest *r,
+                       struct err *err)
+{
+    const char *wrong = wrong_configure(e, r);
+    if (wrong)
+        return err_set(err, ERR_INVALID, EINVAL, "%s", wrong);
+    if (!time_and_entropy_ok(r->wall_clock_ns, r->entropy, err))
+        return -EINVAL;
+
+    snprintf(e->sandbox_id, sizeof(e->sandbox_id), "%s", r->sandbox_id);
+    snprintf(e->template_id, sizeof(e->template_id), "%s", r->template_id);
+    snprintf(e->access_token, sizeof(e->access_token), "%s", r->access_token);
+    if (r->default_user[0])
+        snprintf(e->default_user, sizeof(e->default_user), "%s", r->default_user);
+    snprintf(e->default_workdir, sizeof(e->default_workdir), "%s", r->default_workdir);
+    envd_clear_envs(&e->envs);
+    for (size_t i = 0; i < r->n_envs; i++)
+        if (!envd_set_env(&e->envs, str_of(r->envs[i]->key), r->envs[i]->value))
+            return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+    publish(e, "E2B_SANDBOX_ID", e->sandbox_id);
+    publish(e, "E2B_TEMPLATE_ID", e->template_id);
+    if (r->link_secret.len && e->link)
+        envd_link_set_secret(e->link, r->link_secret.data);
+    if (!e->is_guest)
+        return 0;
+    if (r->hostname[0] && sethostname(r->hostname, strlen(r->hostname)) < 0)
+        log_warn("cannot set the hostname", LOG_STR("reason", strerror(errno)));
+    apply_time_and_entropy(r->wall_clock_ns, r->entropy);
+    return 0;
+}
+
+int identity_refresh(struct envd *e, int64_t wall_clock_ns, ProtobufCBinaryData entropy,
+                     struct err *err)
+{
+    if (!time_and_entropy_ok(wall_clock_ns, entropy, err))
+        return -EINVAL;
+    if (e->is_guest)
+        apply_time_and_entropy(wall_clock_ns, entropy);
+    return 0;
+}

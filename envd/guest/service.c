@@ -1,0 +1,168 @@
+/* The control service of proto/guest.proto: what only the orchestrator may ask, on the guest link.
+ */
+#include "common/base/cleanup.h"
+#include "common/base/fileio.h"
+#include "common/base/log.h"
+#include "common/link/guest_protocol.h"
+#include "envd/boot/boot.h"
+#include "envd/guest/identity.h"
+#include "envd/process/registry.h"
+
+#include <errno.h>
+
+#define BOOT_ID_PATH       "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_MAX        64
+#define SHUTDOWN_GRACE_MAX 60000
+#define SHUTDOWN_REPLY_MS  20 /* for the answer to get out before the machine is gone */
+
+static void on_hello(struct rpc_call *call, ProtobufCMessage *msg)
+{
+    (void)msg;
+    const struct envd *e = envd_of_call(call);
+    struct buf text = { 0 };
+    char boot_id[BOOT_ID_MAX + 1] = "";
+    if (file_read(BOOT_ID_PATH, BOOT_ID_MAX, &text, NULL) == 0) {
+        struct str rest = buf_str(&text);
+        str_copy(str_split(&rest, '\n'), boot_id, sizeof(boot_id));
+    }
+    buf_deinit(&text);
+    Sandpit__Guest__V1__HelloResponse answer = SANDPIT__GUEST__V1__HELLO_RESPONSE__INIT;
+    char version[] = ENVD_VERSION, sandbox_id[sizeof(e->sandbox_id)];
+    memcpy(sandbox_id, e->sandbox_id, sizeof(sandbox_id));
+    answer.protocol = GUEST_PROTOCOL;
+    answer.envd_version = version;
+    answer.boot_id = boot_id;
+    answer.sandbox_id = sandbox_id;
+    rpc_reply(call, &answer.base);
+}
+
+static void on_configure(struct rpc_call *call, ProtobufCMessage *msg)
+{
+    struct err err;
+    if (identity_configure(envd_of_call(call), (const void *)msg, &err) < 0) {
+        rpc_finish(call, &err);
+        return;
+    }
+    Sandpit__Guest__V1__ConfigureResponse answer = SANDPIT__GUEST__V1__CONFIGURE_RESPONSE__INIT;
+    rpc_reply(call, &answer.base);
+}
+
+static void on_refresh(struct rpc_call *call, ProtobufCMessage *msg)
+{
+    const Sandpit__Guest__V1__RefreshRequest *r = (const void *)msg;
+    struct err err;
+    if (identity_refresh(envd_of_call(call), r->wall_clock_ns, r->entropy, &err) < 0) {
+        rpc_finish(call, &err);
+        return;
+    }
+    Sandpit__Guest__V1__RefreshResponse answer = SANDPIT__GUEST__V1__REFRESH_RESPONSE__INIT;
+    rpc_reply(call, &answer.base);
+}
+
+/* A sync on the thread pool; it may outlive its call. */
+struct quiesce {
+    uv_work_t work;
+    struct rpc_call *call; /* NULL when the call is over */
+};
+
+static void run_sync(uv_work_t *work)
+{
+    (void)work;
+    sync();
+}
+
+static void reply_quiesced(struct rpc_call *call)
+{
+    Sandpit__Guest__V1__QuiesceResponse answer = SANDPIT__GUEST__V1__QUIESCE_RESPONSE__INIT;
+    rpc_reply(call, &answer.base);
+}
+
+static void on_synced(uv_work_t *work, int status)
+{
+    (void)status; /* is never cancelled */
+    struct quiesce *q = container_of(work, struct quiesce, work);
+    if (q->call) {
+        rpc_call_set_user(q->call, NULL);
+        reply_quiesced(q->call);
+    }
+    free(q);
+}
+
+static void on_quiesce(struct rpc_call *call, ProtobufCMessage *msg)
+{
+    const Sandpit__Guest__V1__QuiesceRequest *r = (const void *)msg;
+    if (!r->sync) {
+        reply_quiesced(call);
+        return;
+    }
+    struct quiesce *q = calloc(1, sizeof(*q));
+    if (!q || uv_queue_work(envd_of_call(call)->loop, &q->work, run_sync, on_synced) != 0) {
+        free(q);
+        rpc_fail(call, ERR_EXHAUSTED, "out of memory");
+        return;
+    }
+    q->call = call;
+    rpc_call_set_user(call, q);
+}
+
+static void on_quiesce_close(struct rpc_call *call)
+{
+    struct quiesce *q = rpc_call_user(call);
+    if (q)
+        q->call = NULL;
+}
+
+/* There is one end of the machine; a second request for it changes nothing. */
+static struct {
+    struct envd *envd;
+    unsigned grace_ms;
+    uv_timer_t timer;
+} shutdown_op;
+
+static void on_processes_ended(void *user)
+{
+    struct envd *e = user;
+    if (e->is_pid1)
+        boot_power_off();
+    uv_stop(e->loop);
+}
+
+static void on_shutdown_due(uv_timer_t *timer)
+{
+    (void)timer;
+    log_info("shutting down", LOG_INT("grace_ms", shutdown_op.grace_ms));
+    process_registry_stop_all(shutdown_op.envd->processes, shutdown_op.grace_ms, on_processes_ended,
+                              shutdown_op.envd);
+}
+
+static void on_shutdown(struct rpc_call *call, ProtobufCMessage *msg)
+{
+    const Sandpit__Guest__V1__ShutdownRequest *r = (const void *)msg;
+    struct envd *e = envd_of_call(call);
+    if (r->grace_ms > SHUTDOWN_GRACE_MAX) {
+        rpc_fail(call, ERR_INVALID, "grace_ms must be at most %d", SHUTDOWN_GRACE_MAX);
+        return;
+    }
+    Sandpit__Guest__V1__ShutdownResponse answer = SANDPIT__GUEST__V1__SHUTDOWN_RESPONSE__INIT;
+    rpc_reply(call, &answer.base);
+    if (shutdown_op.envd)
+        return;
+    shutdown_op.envd = e;
+    shutdown_op.grace_ms = r->grace_ms;
+    uv_timer_init(e->loop, &shutdown_op.timer);
+    uv_timer_start(&shutdown_op.timer, on_shutdown_due, SHUTDOWN_REPLY_MS, 0);
+}
+
+#define GUEST_METHOD(name, lower)                                                                  \
+    .path = "/sandpit.guest.v1.Guest/" name, .kind = RPC_UNARY, .trusted_only = true,              \
+    .input = &sandpit__guest__v1__##lower##_request__descriptor,                                   \
+    .output = &sandpit__guest__v1__##lower##_response__descriptor
+
+const struct rpc_method guest_methods[] = {
+    { GUEST_METHOD("Hello", hello), .on_message = on_hello },
+    { GUEST_METHOD("Configure", configure), .on_message = on_configure },
+    { GUEST_METHOD("Refresh", refresh), .on_message = on_refresh },
+    { GUEST_METHOD("Quiesce", quiesce), .on_message = on_quiesce, .on_close = on_quiesce_close },
+    { GUEST_METHOD("Shutdown", shutdown), .on_message = on_shutdown },
+    { .path = NULL },
+};
