@@ -10,9 +10,12 @@
 #include <limits.h>
 #include <string.h>
 
-/* The directory may be passed through by the VMMs' uids on their way to their own folders, and read
- * by nobody else. */
 #define DATA_DIR_MODE 0711
+
+int store_make_dir(const char *data_dir, struct err *err)
+{
+    return file_make_dirs(data_dir, DATA_DIR_MODE, err);
+}
 
 /* Make the file with the right mode; SQLite gives its -wal and -shm the same. */
 static int make_file(const char *path, struct err *err)
@@ -28,7 +31,7 @@ int db_open(struct db **out, const char *data_dir, struct err *err)
     char path[PATH_MAX];
     if (snprintf(path, sizeof(path), "%s/" DB_FILE, data_dir) >= (int)sizeof(path))
         return err_set(err, ERR_INVALID, ENAMETOOLONG, "the data directory's path is too long");
-    int rc = file_make_dirs(data_dir, DATA_DIR_MODE, err);
+    int rc = store_make_dir(data_dir, err);
     if (rc == 0)
         rc = make_file(path, err);
     if (rc)

@@ -24,4 +24,8 @@ struct db;
 int db_open(struct db **out, const char *data_dir, struct err *err);
 void db_close(struct db *db);
 
+/* Make the data directory when there is none: readable by its owner, but the VMMs' uids may pass
+ * through it on their way to their own folders. */
+int store_make_dir(const char *data_dir, struct err *err);
+
 #endif

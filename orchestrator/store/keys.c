@@ -12,7 +12,7 @@
 #define KEY_USED_EVERY  INT64_C(60000000000) /* ns between two notes of a key's use */
 #define KEY_HASH_PREFIX "$sha256$"
 
-int db_team_find(struct db *db, const char *id_or_slug, struct team_record *out, struct err *err)
+int db_team_find(struct db *db, const char *id_or_slug, struct store_team *out, struct err *err)
 {
     const char *wanted = id_or_slug ? id_or_slug : "default";
     AUTO_STMT sqlite3_stmt *st = NULL;
@@ -55,13 +55,13 @@ bool key_hash(struct str key, char out[static KEY_HASH_SIZE])
 }
 
 int db_key_create(struct db *db, const char *team_id, const char *name, char key[static KEY_SIZE],
-                  struct key_record *out, struct err *err)
+                  struct store_key *out, struct err *err)
 {
-    *out = (struct key_record){ .mask_length = 2 * KEY_BYTES, .created_ns = clock_wall_ns() };
+    *out = (struct store_key){ .mask_length = 2 * KEY_BYTES, .created_ns = clock_wall_ns() };
     if (!str_copy(str_of(name), out->name, sizeof(out->name)))
         return err_set(err, ERR_INVALID, EINVAL, "a key's name has at most %d bytes",
                        KEY_NAME_SIZE - 1);
-    struct team_record team;
+    struct store_team team;
     int rc = db_team_find(db, team_id, &team, err);
     if (rc)
         return rc;
@@ -93,7 +93,7 @@ int db_key_create(struct db *db, const char *team_id, const char *name, char key
     " keys.created_ns, last_used_ns, revoked_ns, hash FROM keys JOIN teams ON teams.id = team_id "
 #define KEY_COLUMN_HASH 11
 
-static int read_key(sqlite3_stmt *st, struct key_record *out, struct err *err)
+static int read_key(sqlite3_stmt *st, struct store_key *out, struct err *err)
 {
     if (!db_column_text(st, 0, out->id, sizeof(out->id)) ||
         !db_column_text(st, 1, out->team_id, sizeof(out->team_id)) ||
@@ -110,7 +110,7 @@ static int read_key(sqlite3_stmt *st, struct key_record *out, struct err *err)
     return 0;
 }
 
-int db_key_lookup(struct db *db, const char *hash, struct key_record *out, struct err *err)
+int db_key_lookup(struct db *db, const char *hash, struct store_key *out, struct err *err)
 {
     AUTO_STMT sqlite3_stmt *st = NULL;
     int rc = db_query(db, &st, err, KEY_SELECT "WHERE hash = ?", "s", hash);
@@ -138,7 +138,7 @@ int db_key_lookup(struct db *db, const char *hash, struct key_record *out, struc
     return 0;
 }
 
-int db_key_list(struct db *db, void (*each)(void *user, const struct key_record *key), void *user,
+int db_key_list(struct db *db, void (*each)(void *user, const struct store_key *key), void *user,
                 struct err *err)
 {
     AUTO_STMT sqlite3_stmt *st = NULL;
@@ -147,7 +147,7 @@ int db_key_list(struct db *db, void (*each)(void *user, const struct key_record 
         int more = db_step(db, st, err);
         if (more <= 0)
             return more;
-        struct key_record key;
+        struct store_key key;
         rc = read_key(st, &key, err);
         if (rc == 0)
             each(user, &key);
@@ -155,7 +155,7 @@ int db_key_list(struct db *db, void (*each)(void *user, const struct key_record 
     return rc;
 }
 
-static int find_by_id(struct db *db, const char *id, struct key_record *out, struct err *err)
+static int find_by_id(struct db *db, const char *id, struct store_key *out, struct err *err)
 {
     AUTO_STMT sqlite3_stmt *st = NULL;
     int rc = db_query(db, &st, err, KEY_SELECT "WHERE substr(keys.id, 1, length(?1)) = ?1 LIMIT 2",
@@ -175,7 +175,7 @@ static int find_by_id(struct db *db, const char *id, struct key_record *out, str
     return rc;
 }
 
-static int revoke(struct db *db, const char *id, struct key_record *out, struct err *err)
+static int revoke(struct db *db, const char *id, struct store_key *out, struct err *err)
 {
     int rc = find_by_id(db, id, out, err);
     if (rc)
@@ -187,7 +187,7 @@ static int revoke(struct db *db, const char *id, struct key_record *out, struct 
                   out->id);
 }
 
-int db_key_revoke(struct db *db, const char *id, struct key_record *out, struct err *err)
+int db_key_revoke(struct db *db, const char *id, struct store_key *out, struct err *err)
 {
     int rc = db_begin(db, err);
     return rc ? rc : db_end(db, revoke(db, id, out, err), err);

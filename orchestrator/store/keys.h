@@ -13,13 +13,13 @@
 #define KEY_NAME_SIZE  129
 #define TEAM_SLUG_SIZE 65
 
-struct team_record {
+struct store_team {
     char id[ID_UUID_SIZE];
     char name[KEY_NAME_SIZE];
     char slug[TEAM_SLUG_SIZE];
 };
 
-struct key_record {
+struct store_key {
     char id[ID_UUID_SIZE];
     char team_id[ID_UUID_SIZE];
     char team_slug[TEAM_SLUG_SIZE];
@@ -33,11 +33,11 @@ struct key_record {
 };
 
 /* A team by its id or slug; NULL is the default team. -ENOENT "team 'x' not found". */
-int db_team_find(struct db *db, const char *id_or_slug, struct team_record *out, struct err *err);
+int db_team_find(struct db *db, const char *id_or_slug, struct store_team *out, struct err *err);
 
 /* Make a new key for the team. `key` is the only copy of its text. */
 int db_key_create(struct db *db, const char *team_id, const char *name, char key[static KEY_SIZE],
-                  struct key_record *out, struct err *err);
+                  struct store_key *out, struct err *err);
 
 /* The stored form of a key: "$sha256$" and the base64 of SHA-256 over its 20 bytes. false when the
  * text is no key at all. */
@@ -45,14 +45,14 @@ bool key_hash(struct str key, char out[static KEY_HASH_SIZE]);
 
 /* The valid key with this hash, and note that it was used (at most once a minute). -ENOENT when
  * there is none or it was revoked. */
-int db_key_lookup(struct db *db, const char *hash, struct key_record *out, struct err *err);
+int db_key_lookup(struct db *db, const char *hash, struct store_key *out, struct err *err);
 
 /* All keys, revoked ones too, oldest first. */
-int db_key_list(struct db *db, void (*each)(void *user, const struct key_record *key), void *user,
+int db_key_list(struct db *db, void (*each)(void *user, const struct store_key *key), void *user,
                 struct err *err);
 
 /* Revoke for good the key with this id, or the one whose id begins with it (8 characters or more).
  * -ENOENT; -EALREADY when it was revoked before; -EINVAL when several begin with it. */
-int db_key_revoke(struct db *db, const char *id, struct key_record *out, struct err *err);
+int db_key_revoke(struct db *db, const char *id, struct store_key *out, struct err *err);
 
 #endif

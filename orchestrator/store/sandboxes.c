@@ -22,9 +22,9 @@ static int is_new(struct db *db, const char *id, struct err *err)
     return rc < 0 ? rc : !rc;
 }
 
-static int save(struct db *db, const struct sandbox_record *sb, struct err *err)
+static int put(struct db *db, const struct store_sandbox *sb, struct err *err)
 {
-    if (FAULT_POINT("store.sandbox_save"))
+    if (FAULT_POINT("store.sandbox_put"))
         return err_set(err, ERR_EXHAUSTED, ENOSPC, "no space left for the database");
     int fresh = is_new(db, sb->id, err);
     if (fresh < 0)
@@ -47,10 +47,10 @@ static int save(struct db *db, const struct sandbox_record *sb, struct err *err)
                   "is", sb->started_ns, sb->template_id);
 }
 
-int db_sandbox_save(struct db *db, const struct sandbox_record *sb, struct err *err)
+int db_sandbox_put(struct db *db, const struct store_sandbox *sb, struct err *err)
 {
     int rc = db_begin(db, err);
-    return rc ? rc : db_end(db, save(db, sb, err), err);
+    return rc ? rc : db_end(db, put(db, sb, err), err);
 }
 
 int db_sandbox_set_end(struct db *db, const char *id, int64_t end_ns, struct err *err)
@@ -58,37 +58,38 @@ int db_sandbox_set_end(struct db *db, const char *id, int64_t end_ns, struct err
     return db_run(db, err, "UPDATE sandboxes SET end_ns = ? WHERE id = ?", "is", end_ns, id);
 }
 
-static int end(struct db *db, const char *id, const char *reason, const char *detail,
-               struct err *err)
+static int end(struct db *db, const struct store_death *d, struct err *err)
 {
-    int64_t now = clock_wall_ns();
-    int rc = db_run(db, err,
-                    "INSERT INTO deaths SELECT id, team_id, ?, ?, ? FROM sandboxes WHERE id = ?",
-                    "isss", now, reason, detail, id);
-    if (rc == 0)
-        rc = db_run(db, err, "DELETE FROM sandboxes WHERE id = ?", "s", id);
-    if (rc == 0)
-        rc = db_run(db, err, "DELETE FROM deaths WHERE ended_ns < ?", "i", now - DEATH_KEPT_NS);
-    return rc;
+    int rc = db_run(db, err, "DELETE FROM sandboxes WHERE id = ?", "s", d->sandbox_id);
+    if (rc || sqlite3_changes(db->sqlite) == 0)
+        return rc;
+    size_t n = strlen(d->detail);
+    const char *newest = n > DEATH_DETAIL_MAX ? d->detail + (n - DEATH_DETAIL_MAX) : d->detail;
+    char reason[DEATH_REASON_MAX + 1];
+    snprintf(reason, sizeof(reason), "%s", d->reason);
+    rc = db_run(db, err,
+                "INSERT INTO deaths (sandbox_id, team_id, ended_ns, reason, detail)"
+                " VALUES (?, ?, ?, ?, ?)",
+                "ssiss", d->sandbox_id, d->team_id, d->when_ns, reason, newest);
+    if (rc)
+        return rc;
+    return db_run(db, err, "DELETE FROM deaths WHERE ended_ns < ?", "i",
+                  d->when_ns - DEATH_KEPT_NS);
 }
 
-int db_sandbox_end(struct db *db, const char *id, const char *reason, const char *detail,
-                   struct err *err)
+int db_sandbox_end(struct db *db, const struct store_death *death, struct err *err)
 {
-    char why[sizeof((struct death_record *)0)->reason];
-    snprintf(why, sizeof(why), "%s", reason);
-    size_t n = strlen(detail), max = sizeof(((struct death_record *)0)->detail) - 1;
     int rc = db_begin(db, err);
-    return rc ? rc : db_end(db, end(db, id, why, n > max ? detail + (n - max) : detail, err), err);
+    return rc ? rc : db_end(db, end(db, death, err), err);
 }
 
 /* The text of a column, borrowed until the statement's next step. */
-static char *text_column(sqlite3_stmt *st, int column)
+static const char *text_column(sqlite3_stmt *st, int column)
 {
-    return (char *)(uintptr_t)sqlite3_column_text(st, column);
+    return (const char *)sqlite3_column_text(st, column);
 }
 
-static int read_sandbox(sqlite3_stmt *st, struct sandbox_record *sb, struct err *err)
+static int read_sandbox(sqlite3_stmt *st, struct store_sandbox *sb, struct err *err)
 {
     const void *secret = sqlite3_column_blob(st, 18);
     if (!db_column_text(st, 0, sb->id, sizeof(sb->id)) ||
@@ -117,7 +118,7 @@ static int read_sandbox(sqlite3_stmt *st, struct sandbox_record *sb, struct err 
     return 0;
 }
 
-int db_sandbox_load(struct db *db, void (*each)(void *user, const struct sandbox_record *sb),
+int db_sandbox_load(struct db *db, void (*each)(void *user, const struct store_sandbox *sb),
                     void *user, struct err *err)
 {
     AUTO_STMT sqlite3_stmt *st = NULL;
@@ -127,7 +128,7 @@ int db_sandbox_load(struct db *db, void (*each)(void *user, const struct sandbox
         int more = db_step(db, st, err);
         if (more <= 0)
             return more;
-        struct sandbox_record sb;
+        struct store_sandbox sb;
         rc = read_sandbox(st, &sb, err);
         if (rc == 0)
             each(user, &sb);
@@ -135,25 +136,25 @@ int db_sandbox_load(struct db *db, void (*each)(void *user, const struct sandbox
     return rc;
 }
 
-int db_death_find(struct db *db, const char *sandbox_id, struct death_record *out, struct err *err)
+int db_death_list(struct db *db, const char *sandbox_id,
+                  void (*each)(void *user, const struct store_death *death), void *user,
+                  struct err *err)
 {
     AUTO_STMT sqlite3_stmt *st = NULL;
     int rc = db_query(db, &st, err,
                       "SELECT sandbox_id, team_id, ended_ns, reason, detail FROM deaths"
-                      " WHERE sandbox_id = ? ORDER BY ended_ns DESC LIMIT 1",
+                      " WHERE ?1 IS NULL OR sandbox_id = ?1 ORDER BY ended_ns DESC, rowid DESC",
                       "s", sandbox_id);
-    if (rc == 0)
-        rc = db_step(db, st, err);
-    if (rc < 0)
-        return rc;
-    if (rc == 0)
-        return err_set(err, ERR_NOT_FOUND, ENOENT, "no record of the end of sandbox \"%s\"",
-                       sandbox_id);
-    if (!db_column_text(st, 0, out->sandbox_id, sizeof(out->sandbox_id)) ||
-        !db_column_text(st, 1, out->team_id, sizeof(out->team_id)) ||
-        !db_column_text(st, 3, out->reason, sizeof(out->reason)) ||
-        !db_column_text(st, 4, out->detail, sizeof(out->detail)))
-        return db_damaged("deaths", err);
-    out->ended_ns = sqlite3_column_int64(st, 2);
-    return 0;
+    while (rc == 0) {
+        int more = db_step(db, st, err);
+        if (more <= 0)
+            return more;
+        struct store_death death = { .sandbox_id = text_column(st, 0),
+                                     .team_id = text_column(st, 1),
+                                     .when_ns = sqlite3_column_int64(st, 2),
+                                     .reason = text_column(st, 3),
+                                     .detail = text_column(st, 4) };
+        each(user, &death);
+    }
+    return rc;
 }

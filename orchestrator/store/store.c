@@ -1,6 +1,7 @@
 #include "orchestrator/store/store.h"
 
 #include "common/base/cleanup.h"
+#include "orchestrator/store/lock.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -8,6 +9,8 @@
 struct store {
     uv_loop_t *loop;
     struct db *db;
+    int lock; /* fd */
+    uint8_t secret[STORE_SECRET_SIZE];
     struct list jobs; /* in order; `current` is not among them */
     struct store_job *current;
     uv_work_t work;
@@ -25,12 +28,21 @@ static void on_work(uv_work_t *req)
 
 static void on_worked(uv_work_t *req, int status);
 
+static void store_free(struct store *s)
+{
+    db_close(s->db);
+    cleanup_close(&s->lock);
+    explicit_bzero(s->secret, sizeof(s->secret));
+    free(s);
+}
+
 static void on_kick_closed(uv_handle_t *h)
 {
     struct store *s = container_of((uv_async_t *)h, struct store, kick);
-    db_close(s->db);
-    s->closed(s->closed_user);
-    free(s);
+    void (*closed)(void *user) = s->closed;
+    void *user = s->closed_user;
+    store_free(s);
+    closed(user);
 }
 
 /* Start the next job when none runs. */
@@ -68,22 +80,40 @@ int store_new(struct store **out, uv_loop_t *loop, const char *data_dir, struct 
     struct store *s = calloc(1, sizeof(*s));
     if (!s)
         return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
-    int rc = db_open(&s->db, data_dir, err);
-    if (rc) {
-        free(s);
-        return rc;
-    }
+    s->lock = -1;
     s->loop = loop;
     list_init(&s->jobs);
-    rc = uv_async_init(loop, &s->kick, on_kick);
+    int rc = store_make_dir(data_dir, err);
+    if (rc == 0)
+        rc = store_lock(data_dir, &s->lock, err);
+    if (rc == 0)
+        rc = db_open(&s->db, data_dir, err);
+    if (rc == 0)
+        rc = store_secret_load(data_dir, s->secret, err);
+    if (rc == 0) {
+        rc = uv_async_init(loop, &s->kick, on_kick);
+        if (rc)
+            rc = err_set(err, ERR_INTERNAL, -rc, "cannot make a wake-up: %s", uv_strerror(rc));
+    }
     if (rc) {
-        db_close(s->db);
-        free(s);
-        return err_set(err, ERR_INTERNAL, -rc, "cannot make a wake-up: %s", uv_strerror(rc));
+        store_free(s);
+        return rc;
     }
     uv_unref((uv_handle_t *)&s->kick); /* an idle store keeps no loop alive */
     *out = s;
     return 0;
+}
+
+const uint8_t *store_secret(const struct store *s)
+{
+    return s->secret;
+}
+
+int store_sandbox_load(struct store *s, void (*each)(void *user, const struct store_sandbox *sb),
+                       void *user, struct err *err)
+{
+    assert(!s->current);
+    return db_sandbox_load(s->db, each, user, err);
 }
 
 void store_run(struct store *s, struct store_job *job)

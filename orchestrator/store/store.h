@@ -9,14 +9,19 @@
 #include "common/base/list.h"
 #include "orchestrator/store/keys.h"
 #include "orchestrator/store/sandboxes.h"
+#include "orchestrator/store/secret.h"
 #include "orchestrator/store/templates.h"
 
 #include <uv.h>
 
 struct store;
 
-/* Opens the database, blocking: call before serving. */
+/* Take the daemon's lock on the data directory, open the database, load the host's secret.
+ * Blocking: call before serving. */
 int store_new(struct store **out, uv_loop_t *loop, const char *data_dir, struct err *err);
+
+/* The host's secret, STORE_SECRET_SIZE bytes. */
+const uint8_t *store_secret(const struct store *s);
 
 /* Any access: embed a job, queue it. `work` runs on the worker with the database, `done` later on
  * the loop, never from inside store_run(); after done the job is the caller's again. Every job is
@@ -28,13 +33,25 @@ struct store_job {
 };
 void store_run(struct store *s, struct store_job *job);
 
-/* Common accesses. done(user, err) comes once on the loop, err NULL on success; it may be NULL,
- * then a failure is logged. Arguments are copied. */
-void store_sandbox_save(struct store *s, const struct sandbox_record *sb,
-                        void (*done)(void *user, const struct err *err), void *user);
-void store_sandbox_set_end(struct store *s, const char *id, int64_t end_ns);
-void store_sandbox_end(struct store *s, const char *id, const char *reason, const char *detail,
+/* Common accesses. done comes once on the loop, err NULL on success. Arguments are copied. A done
+ * of NULL is allowed for the writes; then a failure is logged. */
+void store_sandbox_put(struct store *s, const struct store_sandbox *sb,
                        void (*done)(void *user, const struct err *err), void *user);
+void store_sandbox_set_end(struct store *s, const char *id, int64_t end_ns,
+                           void (*done)(void *user, const struct err *err), void *user);
+void store_sandbox_end(struct store *s, const struct store_death *death,
+                       void (*done)(void *user, const struct err *err), void *user);
+
+/* What a team means by a reference, as db_template_resolve() has it: *build is borrowed for the
+ * call, NULL exactly when err is set. */
+void store_template_find(struct store *s, const char *ref, const char *team_id,
+                         void (*done)(void *user, const struct store_build *build,
+                                      const struct err *err),
+                         void *user);
+
+/* Every sandbox that an earlier daemon left, blocking: call before serving. */
+int store_sandbox_load(struct store *s, void (*each)(void *user, const struct store_sandbox *sb),
+                       void *user, struct err *err);
 
 /* Run what is queued, then close the database and free the store; then closed(user), from the
  * loop. Jobs may still be queued by the done callbacks of others until it has closed. */

@@ -62,7 +62,7 @@ int template_ref_parse(const char *text, struct template_ref *out, struct err *e
     return 0;
 }
 
-static int read_template(sqlite3_stmt *st, struct template_record *out, struct err *err)
+static int read_template(sqlite3_stmt *st, struct store_template *out, struct err *err)
 {
     if (!db_column_text(st, 0, out->id, sizeof(out->id)) ||
         !db_column_text(st, 1, out->team_id, sizeof(out->team_id)) ||
@@ -79,7 +79,7 @@ static int read_template(sqlite3_stmt *st, struct template_record *out, struct e
 }
 
 /* One row of TEMPLATE_SELECT: 1 found, 0 none, or -errno. */
-static int find_one(struct db *db, struct template_record *out, struct err *err, const char *sql,
+static int find_one(struct db *db, struct store_template *out, struct err *err, const char *sql,
                     const char *a, const char *b)
 {
     AUTO_STMT sqlite3_stmt *st = NULL;
@@ -94,7 +94,7 @@ static int find_one(struct db *db, struct template_record *out, struct err *err,
 
 /* `owner` is a team's id, or '' for the operator. */
 static int find_named(struct db *db, const char *owner, const char *name,
-                      struct template_record *out, struct err *err)
+                      struct store_template *out, struct err *err)
 {
     return find_one(db, out, err,
                     TEMPLATE_SELECT "JOIN template_names n ON n.template_id = t.id"
@@ -103,7 +103,7 @@ static int find_named(struct db *db, const char *owner, const char *name,
 }
 
 static int find_ref(struct db *db, const char *team_id, const struct template_ref *ref,
-                    struct template_record *out, struct err *err)
+                    struct store_template *out, struct err *err)
 {
     if (ref->space[0])
         return find_one(db, out, err,
@@ -120,8 +120,7 @@ static int find_ref(struct db *db, const char *team_id, const struct template_re
 }
 
 static int find_checked(struct db *db, const char *team_id, const char *text,
-                        const struct template_ref *ref, struct template_record *out,
-                        struct err *err)
+                        const struct template_ref *ref, struct store_template *out, struct err *err)
 {
     int rc = find_ref(db, team_id, ref, out, err);
     if (rc < 0)
@@ -134,7 +133,7 @@ static int find_checked(struct db *db, const char *team_id, const char *text,
 }
 
 int db_template_find(struct db *db, const char *team_id, const char *text,
-                     struct template_record *out, struct err *err)
+                     struct store_template *out, struct err *err)
 {
     struct template_ref ref;
     int rc = template_ref_parse(text, &ref, err);
@@ -145,7 +144,7 @@ int db_template_find(struct db *db, const char *team_id, const char *text,
     "b.id, b.template_id, b.status, b.dir, b.vcpus, b.memory_mb, b.disk_mb, b.envd_version,"       \
     " b.created_ns, b.finished_ns"
 
-static int read_build(sqlite3_stmt *st, struct build_record *out, struct err *err)
+static int read_build(sqlite3_stmt *st, struct store_build *out, struct err *err)
 {
     if (!db_column_text(st, 0, out->id, sizeof(out->id)) ||
         !db_column_text(st, 1, out->template_id, sizeof(out->template_id)) ||
@@ -153,6 +152,7 @@ static int read_build(sqlite3_stmt *st, struct build_record *out, struct err *er
         !db_column_text(st, 3, out->dir, sizeof(out->dir)) ||
         !db_column_text(st, 7, out->envd_version, sizeof(out->envd_version)))
         return db_damaged("builds", err);
+    out->alias[0] = '\0';
     out->vcpus = (unsigned)sqlite3_column_int(st, 4);
     out->memory_mb = (unsigned)sqlite3_column_int(st, 5);
     out->disk_mb = (uint64_t)sqlite3_column_int64(st, 6);
@@ -163,7 +163,7 @@ static int read_build(sqlite3_stmt *st, struct build_record *out, struct err *er
 
 /* The build a tag stands for: 1, 0 none, -errno. */
 static int find_build(struct db *db, const char *template_id, const char *tag,
-                      struct build_record *out, struct err *err)
+                      struct store_build *out, struct err *err)
 {
     AUTO_STMT sqlite3_stmt *st = NULL;
     int rc = db_query(db, &st, err,
@@ -179,7 +179,7 @@ static int find_build(struct db *db, const char *template_id, const char *tag,
 }
 
 int db_template_resolve(struct db *db, const char *team_id, const char *text,
-                        struct template_record *out, struct build_record *build, struct err *err)
+                        struct store_template *out, struct store_build *build, struct err *err)
 {
     struct template_ref ref;
     int rc = template_ref_parse(text, &ref, err);
@@ -191,7 +191,10 @@ int db_template_resolve(struct db *db, const char *team_id, const char *text,
     if (rc == 0)
         return err_set(err, ERR_NOT_FOUND, ENOENT, "tag '%s' does not exist for template '%.120s'",
                        ref.tag[0] ? ref.tag : "default", ref.name);
-    return rc < 0 ? rc : 0;
+    if (rc < 0)
+        return rc;
+    memcpy(build->alias, out->name, sizeof(build->alias));
+    return 0;
 }
 
 static int make_template(struct db *db, const char *team_id, const char *name, int64_t now,
@@ -209,8 +212,8 @@ static int make_template(struct db *db, const char *team_id, const char *name, i
                   "sss", team_id ? team_id : "", name, id);
 }
 
-static int publish(struct db *db, const char *team_id, const char *name, struct build_record *build,
-                   struct template_record *out, struct err *err)
+static int publish(struct db *db, const char *team_id, const char *name, struct store_build *build,
+                   struct store_template *out, struct err *err)
 {
     const char *owner = team_id ? team_id : "";
     int64_t now = clock_wall_ns();
@@ -248,7 +251,7 @@ static int publish(struct db *db, const char *team_id, const char *name, struct 
 }
 
 int db_template_publish(struct db *db, const char *team_id, const char *name,
-                        struct build_record *build, struct template_record *out, struct err *err)
+                        struct store_build *build, struct store_template *out, struct err *err)
 {
     struct template_ref ref;
     int rc = template_ref_parse(name, &ref, err);
@@ -262,8 +265,8 @@ int db_template_publish(struct db *db, const char *team_id, const char *name,
 }
 
 int db_template_list(struct db *db, const char *team_id,
-                     void (*each)(void *user, const struct template_record *t,
-                                  const struct build_record *build),
+                     void (*each)(void *user, const struct store_template *t,
+                                  const struct store_build *build),
                      void *user, struct err *err)
 {
     AUTO_STMT sqlite3_stmt *st = NULL;
@@ -275,8 +278,8 @@ int db_template_list(struct db *db, const char *team_id,
         int more = db_step(db, st, err);
         if (more <= 0)
             return more;
-        struct template_record t;
-        struct build_record build;
+        struct store_template t;
+        struct store_build build;
         rc = read_template(st, &t, err);
         if (rc)
             return rc;

@@ -11,7 +11,7 @@
 #define TEMPLATE_NAME_SIZE 129 /* of one name, namespace or tag */
 #define TEMPLATE_REF_MAX   512 /* of "namespace/name:tag" */
 
-struct template_record {
+struct store_template {
     char id[ID_TEMPLATE_SIZE];
     char team_id[ID_UUID_SIZE];    /* empty: the operator's */
     char team_slug[65];            /* of that team */
@@ -24,13 +24,14 @@ struct template_record {
 };
 
 /* A build: immutable once its status is "ready". */
-struct build_record {
+struct store_build {
     char id[ID_UUID_SIZE];
     char template_id[ID_TEMPLATE_SIZE];
-    char status[16];    /* building, waiting, ready, error */
-    char dir[PATH_MAX]; /* where its files are */
-    unsigned vcpus;     /* 0: the daemon's setting */
-    unsigned memory_mb; /* 0: the daemon's setting */
+    char alias[TEMPLATE_NAME_SIZE]; /* the template's name; set by db_template_resolve() only */
+    char status[16];                /* building, waiting, ready, error */
+    char dir[PATH_MAX];             /* where its files are */
+    unsigned vcpus;                 /* 0: the daemon's setting */
+    unsigned memory_mb;             /* 0: the daemon's setting */
     uint64_t disk_mb;
     char envd_version[32];
     int64_t created_ns;
@@ -52,25 +53,25 @@ int template_ref_parse(const char *text, struct template_ref *out, struct err *e
  * the public ones). ERR_NOT_FOUND "template 'x' not found", ERR_DENIED "you don't have access to
  * template 'x'", ERR_INVALID. The tag of the reference plays no part. */
 int db_template_find(struct db *db, const char *team_id, const char *ref,
-                     struct template_record *out, struct err *err);
+                     struct store_template *out, struct err *err);
 
 /* The same, and the build that the tag stands for: ERR_NOT_FOUND "tag 't' does not exist for
  * template 'x'" too. */
 int db_template_resolve(struct db *db, const char *team_id, const char *ref,
-                        struct template_record *out, struct build_record *build, struct err *err);
+                        struct store_template *out, struct store_build *build, struct err *err);
 
 /* Make a finished build known under a name and let the tag "default" stand for it from now on; the
  * template is made when there is none of that name. team_id NULL: the operator's, public to all.
  * build->id, dir, sizes and envd_version are taken as given (an empty id is filled in); the rest is
  * filled in, as is *out. One transaction. */
 int db_template_publish(struct db *db, const char *team_id, const char *name,
-                        struct build_record *build, struct template_record *out, struct err *err);
+                        struct store_build *build, struct store_template *out, struct err *err);
 
 /* Templates that a team sees, its own and the operator's (NULL: all there are), by name, each with
  * the build that its tag "default" stands for (NULL: none). */
 int db_template_list(struct db *db, const char *team_id,
-                     void (*each)(void *user, const struct template_record *t,
-                                  const struct build_record *build),
+                     void (*each)(void *user, const struct store_template *t,
+                                  const struct store_build *build),
                      void *user, struct err *err);
 
 #endif
