@@ -12,14 +12,20 @@
 /* Nested objects and arrays beyond this depth are refused. */
 #define PBJSON_DEPTH_MAX 64
 
+/* Memory that decoding one message may take: its text can ask for many times its own size. */
+#define PBJSON_MEMORY_MAX (64U << 20)
+
 /* Append the message as JSON: lowerCamelCase names, int64 as strings, bytes as base64, enums by
  * name, google.protobuf.Timestamp as RFC 3339, maps as objects, fields with default values left
- * out. false when memory is out. */
+ * out. false when memory is out, or the message holds a time that has no text (then *out has a part
+ * of it). */
 bool pbjson_encode(const ProtobufCMessage *msg, struct buf *out);
 
 /* Parse JSON text into a new message in the arena: accepts lowerCamelCase and snake_case names,
  * enums by name or number, 64-bit integers as text or number, both base64 alphabets; ignores
- * unknown fields; null is the default. NULL with err (ERR_INVALID) when text is no such JSON. */
+ * unknown fields; null is the default. A field that is there twice, or two members of a oneof, are
+ * errors. NULL with err when text is no such JSON (ERR_INVALID) or needs more than
+ * PBJSON_MEMORY_MAX (ERR_EXHAUSTED). */
 ProtobufCMessage *pbjson_decode(const ProtobufCMessageDescriptor *type, struct str text,
                                 struct arena *arena, struct err *err);
 

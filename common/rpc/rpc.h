@@ -1,6 +1,7 @@
 /*
  * RPC serving: one table of methods, answered over Connect (JSON or protobuf) and gRPC, on HTTP/1.1
- * and HTTP/2. Handlers see messages; envelopes, codecs, deadlines and status codes are this layer's.
+ * and HTTP/2. Handlers see messages; envelopes, codecs, deadlines and status codes are this
+ * layer's.
  */
 #ifndef COMMON_RPC_RPC_H
 #define COMMON_RPC_RPC_H
