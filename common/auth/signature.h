@@ -1,9 +1,10 @@
-/* Signatures of file URLs: "v1_" + unpadded base64 of SHA-256(path:operation:user:token[:expiry]). */
+/* Signatures of file URLs: "v1_" + unpadded base64 of SHA-256(path:operation:user:token[:expiry]).
+ */
 #ifndef COMMON_AUTH_SIGNATURE_H
 #define COMMON_AUTH_SIGNATURE_H
 
+#include "common/base/buf.h"
 #include "common/base/err.h"
-#include "common/base/str.h"
 
 /*
  * Check a signature made with `token`. operation is "read" or "write"; path and user exactly as in
@@ -12,5 +13,9 @@
  */
 int signature_check(struct str signature, struct str path, struct str operation, struct str user,
                     struct str token, struct str expiration, int64_t now_s, struct err *err);
+
+/* Append the signature that signature_check() accepts for the same arguments. 0 or -ENOMEM. */
+int signature_make(struct str path, struct str operation, struct str user, struct str token,
+                   struct str expiration, struct buf *out);
 
 #endif
