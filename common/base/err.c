@@ -29,6 +29,15 @@ static const struct {
 
 #define CODES (sizeof(codes) / sizeof(codes[0]))
 
+void err_fill(struct err *err, enum err_code code, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    err->code = code;
+    vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+    va_end(ap);
+}
+
 int err_set(struct err *err, enum err_code code, int errnum, const char *fmt, ...)
 {
     if (err) {

@@ -34,6 +34,10 @@ struct err {
 int err_set(struct err *err, enum err_code code, int errnum, const char *fmt, ...)
     __attribute__((format(printf, 4, 5), warn_unused_result));
 
+/* The same where nothing is returned: fill *err. */
+void err_fill(struct err *err, enum err_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* The Connect name of a code, such as "not_found"; "unknown" for a number that is none. */
 const char *err_code_name(enum err_code code);
 

@@ -1,7 +1,6 @@
 #include "common/base/json_text.h"
 
-/* Length of the valid UTF-8 sequence at p (at most n bytes), or 0. */
-static size_t utf8_len(const unsigned char *p, size_t n)
+size_t json_text_utf8_len(const unsigned char *p, size_t n)
 {
     if (p[0] < 0x80)
         return 1;
@@ -57,7 +56,7 @@ bool json_text_quote(struct buf *b, struct str s)
             i++;
             continue;
         }
-        size_t len = utf8_len(p + i, s.n - i);
+        size_t len = json_text_utf8_len(p + i, s.n - i);
         if (len > 1) {
             i += len;
             continue;

@@ -10,14 +10,20 @@
 #include <jansson.h>
 #include <uv.h>
 
-#define SANDBOX_ID_SIZE 22 /* "i" + 20 of [a-z0-9] + NUL */
-#define TEAM_ID_SIZE    37 /* UUID as text */
+#define SANDBOX_ID_SIZE  22 /* "i" + 20 of [a-z0-9] + NUL */
+#define TEAM_ID_SIZE     37 /* UUID as text */
 #define TEMPLATE_ID_SIZE 21
 
 struct vmm;
 struct sandbox_host; /* all sandboxes of this daemon */
 
-enum sandbox_state { SANDBOX_CREATING, SANDBOX_RUNNING, SANDBOX_KILLING, SANDBOX_ENDED, SANDBOX_NR };
+enum sandbox_state {
+    SANDBOX_CREATING,
+    SANDBOX_RUNNING,
+    SANDBOX_KILLING,
+    SANDBOX_ENDED,
+    SANDBOX_NR
+};
 
 /* Read by api/ and proxy/; written by sandbox/ only. */
 struct sandbox {
@@ -25,13 +31,14 @@ struct sandbox {
     char team_id[TEAM_ID_SIZE];
     char template_id[TEMPLATE_ID_SIZE];
     char alias[129]; /* of the template, may be empty */
+    char envd_version[32];
     int64_t started_ns, end_ns; /* wall clock */
     unsigned vcpus, memory_mb;
     uint64_t disk_mb;
     json_t *metadata; /* object of strings; never NULL */
     json_t *config;   /* what the create request said and must be echoed: autoPause, network, ... */
     bool secure;
-    char envd_token[65]; /* hex; empty when not secure */
+    char envd_token[65];    /* hex; empty when not secure */
     char traffic_token[65]; /* empty: public traffic allowed */
     struct sm sm;
     struct guest_link *link; /* NULL before the VM runs */

@@ -1,0 +1,26 @@
+/* Answers of the proxy itself, byte for byte as clients match on them. */
+#ifndef ORCHESTRATOR_PROXY_PAGES_H
+#define ORCHESTRATOR_PROXY_PAGES_H
+
+#include "common/http/http.h"
+
+enum proxy_page {
+    PAGE_NOT_FOUND,      /* 502 */
+    PAGE_PORT_CLOSED,    /* 502 */
+    PAGE_TOKEN_MISSING,  /* 403 */
+    PAGE_TOKEN_INVALID,  /* 403 */
+    PAGE_INTERNAL_ROUTE, /* 404 */
+};
+
+/* Answer with the page, as HTML to a browser that navigates and as JSON to everyone else. id, port
+ * and path are used where the page has them. */
+void proxy_page_send(struct http_stream *s, const struct http_head *head, enum proxy_page page,
+                     const char *id, uint16_t port);
+
+/* 400 with a plain sentence. */
+void proxy_bad_request(struct http_stream *s, const char *message);
+
+/* Whether the request looks like a browser's navigation. */
+bool proxy_wants_html(const struct http_head *head);
+
+#endif

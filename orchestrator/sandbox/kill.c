@@ -1,0 +1,141 @@
+/*
+ * End a sandbox, whatever the reason: a request, its deadline, or a VM that ended by itself.
+ *
+ *   LINK -> VMM -> RECORD -> DONE
+ *
+ * It is hidden from lookups before the first step, so that clients see "not found" from then on.
+ * Nothing here can fail for good: what cannot be written down is logged.
+ */
+#include "orchestrator/sandbox/internal.h"
+
+#include "common/base/clock.h"
+#include "common/base/fileio.h"
+#include "common/base/log.h"
+
+#include <stdio.h>
+
+struct waiter {
+    struct list node;
+    void (*done)(void *user, bool found);
+    void *user;
+};
+
+struct kill {
+    struct list node; /* of host->killing */
+    struct sandbox_own *own;
+    struct list waiters;
+    struct deferred step;
+};
+
+static void on_recorded(void *user, const struct err *err)
+{
+    struct kill *k = user;
+    struct sandbox *sb = &k->own->sb;
+    struct sandbox_host *h = sb->host;
+    if (err)
+        log_error("the end of a sandbox was not written down", LOG_STR("sandbox_id", sb->id),
+                  LOG_STR("reason", err->msg));
+    log_info("sandbox ended", LOG_STR("sandbox_id", sb->id), LOG_STR("reason", k->own->end_reason),
+             LOG_STR("detail", k->own->end_detail));
+    sm_move(&sb->sm, SANDBOX_ENDED);
+    list_remove(&k->node);
+    list_for_each_safe (node, &k->waiters) {
+        struct waiter *w = container_of(node, struct waiter, node);
+        list_remove(&w->node);
+        w->done(w->user, true);
+        free(w);
+    }
+    k->own->kill = NULL;
+    free(k);
+    sandbox_unref(sb);
+    sandbox_host_check_stop(h);
+}
+
+static void on_vmm_gone(void *user)
+{
+    struct kill *k = user;
+    struct sandbox *sb = &k->own->sb;
+    sb->vmm = NULL;
+    file_remove_tree(k->own->run_dir, NULL);
+    struct store_death death = { .sandbox_id = sb->id,
+                                 .team_id = sb->team_id,
+                                 .when_ns = clock_wall_ns(),
+                                 .reason = k->own->end_reason,
+                                 .detail = k->own->end_detail };
+    store_sandbox_end(sb->host->store, &death, on_recorded, k);
+}
+
+static void on_start(struct deferred *d)
+{
+    struct kill *k = container_of(d, struct kill, step);
+    struct sandbox *sb = &k->own->sb;
+    if (sb->link)
+        guest_link_close(TAKE(sb->link));
+    if (sb->vmm)
+        vmm_destroy(sb->vmm, on_vmm_gone, k);
+    else
+        on_vmm_gone(k);
+}
+
+static void add_waiter(struct kill *k, void (*done)(void *user, bool found), void *user)
+{
+    struct waiter *w = done ? malloc(sizeof(*w)) : NULL;
+    if (!w)
+        return;
+    w->done = done;
+    w->user = user;
+    list_push_back(&k->waiters, &w->node);
+}
+
+void sandbox_end(struct sandbox *sb, const char *reason, const char *detail,
+                 void (*done)(void *user, bool found), void *user)
+{
+    struct sandbox_own *own = own_of(sb);
+    if (own->kill) {
+        add_waiter(own->kill, done, user);
+        return;
+    }
+    struct kill *k = calloc(1, sizeof(*k));
+    if (!k)
+        abort(); /* a sandbox that cannot be ended would run for ever */
+    k->own = own;
+    own->kill = k;
+    list_init(&k->waiters);
+    add_waiter(k, done, user);
+    snprintf(own->end_reason, sizeof(own->end_reason), "%s", reason);
+    snprintf(own->end_detail, sizeof(own->end_detail), "%s", detail);
+    sm_move(&sb->sm, SANDBOX_KILLING);
+    list_remove(&sb->node);
+    list_push_back(&sb->host->killing, &k->node);
+    expiry_rearm(sb->host);
+    defer(sb->host->defer, &k->step, on_start);
+}
+
+struct no_kill {
+    struct deferred d;
+    void (*done)(void *user, bool found);
+    void *user;
+};
+
+static void on_no_kill(struct deferred *d)
+{
+    struct no_kill *n = container_of(d, struct no_kill, d);
+    n->done(n->user, false);
+    free(n);
+}
+
+void sandbox_kill(struct sandbox_host *h, const char *id, const char *team_id, const char *reason,
+                  void (*done)(void *user, bool found), void *user)
+{
+    struct sandbox *sb = sandbox_find(h, id, team_id);
+    if (sb) {
+        sandbox_end(sb, "api", reason, done, user);
+        return;
+    }
+    struct no_kill *n = calloc(1, sizeof(*n));
+    if (!n)
+        abort();
+    n->done = done;
+    n->user = user;
+    defer(h->defer, &n->d, on_no_kill);
+}

@@ -1,0 +1,188 @@
+/* What an earlier daemon left: each sandbox on record is adopted when its VM still runs and
+ * answers, and otherwise ended with a record of why. */
+#include "orchestrator/sandbox/internal.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+struct recover {
+    struct sandbox_host *host;
+    struct store_job job;
+    struct store_sandbox *rows;
+    size_t nrows, pending;
+    struct err err;
+    void (*done)(void *user, const struct err *err);
+    void *user;
+};
+
+static void keep_row(void *user, const struct store_sandbox *row)
+{
+    struct recover *r = user;
+    struct store_sandbox *rows = realloc(r->rows, (r->nrows + 1) * sizeof(*rows));
+    if (!rows) {
+        err_fill(&r->err, ERR_EXHAUSTED, "out of memory reading the sandboxes");
+        return;
+    }
+    r->rows = rows;
+    r->rows[r->nrows] = *row;
+    r->rows[r->nrows].metadata = strdup(row->metadata ? row->metadata : "{}");
+    r->rows[r->nrows].config = strdup(row->config ? row->config : "{}");
+    r->nrows++;
+}
+
+/* On the worker thread. */
+static void load_rows(struct store_job *job, struct db *db)
+{
+    struct recover *r = container_of(job, struct recover, job);
+    db_sandbox_load(db, keep_row, r, &r->err);
+}
+
+static void one_done(struct recover *r)
+{
+    if (--r->pending)
+        return;
+    for (size_t i = 0; i < r->nrows; i++) {
+        free((char *)(uintptr_t)r->rows[i].metadata);
+        free((char *)(uintptr_t)r->rows[i].config);
+    }
+    free(r->rows);
+    r->done(r->user, r->err.code ? &r->err : NULL);
+    free(r);
+}
+
+static void on_ended(void *user, const struct err *err)
+{
+    if (err)
+        log_error("a lost sandbox is still on record", LOG_STR("reason", err->msg));
+    one_done(user);
+}
+
+/* End a sandbox that cannot be had back. */
+static void give_up(struct recover *r, const struct store_sandbox *row, const char *detail)
+{
+    struct vmm_record vm = { .pid = row->vmm_pid, .start_ticks = row->vmm_start_ticks };
+    struct store_death death = { .sandbox_id = row->id,
+                                 .team_id = row->team_id,
+                                 .when_ns = clock_wall_ns(),
+                                 .reason = "lost",
+                                 .detail = detail };
+    log_warn("sandbox was lost while no daemon ran", LOG_STR("sandbox_id", row->id),
+             LOG_STR("reason", detail));
+    vmm_sweep(row->run_dir, &vm);
+    store_sandbox_end(r->host->store, &death, on_ended, r);
+}
+
+static const struct store_sandbox *row_of(const struct recover *r, const char *id)
+{
+    for (size_t i = 0; i < r->nrows; i++)
+        if (strcmp(r->rows[i].id, id) == 0)
+            return &r->rows[i];
+    return NULL;
+}
+
+static void on_adopted(struct vmm *v, const struct err *err)
+{
+    struct sandbox *sb = vmm_user(v);
+    struct sandbox_own *own = own_of(sb);
+    struct recover *r = own->recover;
+    own->recover = NULL;
+    if (err) {
+        sb->vmm = NULL;
+        sm_move(&sb->sm, SANDBOX_ENDED);
+        give_up(r, row_of(r, sb->id), err->msg);
+        sandbox_unref(sb);
+        return;
+    }
+    sb->link = guest_link_new(r->host->loop, r->host->defer, vmm_link_address(v), own->link_secret,
+                              &sandbox_link_events, sb);
+    sm_move(&sb->sm, SANDBOX_RUNNING);
+    sandbox_running(sb);
+    log_info("sandbox adopted", LOG_STR("sandbox_id", sb->id));
+    one_done(r);
+}
+
+static void fill(struct sandbox_own *own, const struct store_sandbox *row)
+{
+    struct sandbox *sb = &own->sb;
+    snprintf(sb->team_id, sizeof(sb->team_id), "%s", row->team_id);
+    snprintf(sb->template_id, sizeof(sb->template_id), "%s", row->template_id);
+    snprintf(sb->alias, sizeof(sb->alias), "%s", row->alias);
+    snprintf(sb->envd_version, sizeof(sb->envd_version), "%s", row->envd_version);
+    snprintf(own->build_id, sizeof(own->build_id), "%s", row->build_id);
+    snprintf(own->run_dir, sizeof(own->run_dir), "%s", row->run_dir);
+    sb->started_ns = row->started_ns;
+    sb->end_ns = row->end_ns;
+    sb->vcpus = row->vcpus;
+    sb->memory_mb = row->memory_mb;
+    sb->disk_mb = row->disk_mb;
+    sb->metadata = json_loads(row->metadata, 0, NULL);
+    sb->config = json_loads(row->config, 0, NULL);
+    if (!sb->metadata)
+        sb->metadata = json_object();
+    if (!sb->config)
+        sb->config = json_object();
+    sb->secure = row->secure;
+    sandbox_make_tokens(sb, !row->private_traffic);
+    memcpy(own->link_secret, row->link_secret, sizeof(own->link_secret));
+}
+
+/* The slot that owns the VM's uid, or any when VMs share the daemon's. */
+static int slot_of(struct sandbox_host *h, uid_t uid)
+{
+    if (uid == (uid_t)-1 || uid < h->config->uid_base || uid - h->config->uid_base >= SANDBOX_SLOTS)
+        return slot_take(h, -1);
+    return slot_take(h, (int)(uid - h->config->uid_base));
+}
+
+static void recover_one(struct recover *r, const struct store_sandbox *row)
+{
+    struct sandbox_host *h = r->host;
+    if (strcmp(row->state, "running") != 0) {
+        give_up(r, row, "the daemon ended while the sandbox was being made or ended");
+        return;
+    }
+    struct sandbox_own *own = sandbox_alloc(h, row->id);
+    if (!own) {
+        give_up(r, row, "out of memory");
+        return;
+    }
+    fill(own, row);
+    own->slot = slot_of(h, row->uid);
+    own->recover = r;
+    struct vmm_config config;
+    struct vmm_record vm = { .pid = row->vmm_pid, .start_ticks = row->vmm_start_ticks };
+    sandbox_fill_config(own, &config);
+    config.uid = row->uid;
+    own->sb.vmm = vmm_adopt(h->driver, &config, &vm, &sandbox_vmm_events, &own->sb, on_adopted);
+    if (!own->sb.vmm) {
+        own->recover = NULL;
+        sm_move(&own->sb.sm, SANDBOX_ENDED);
+        sandbox_unref(&own->sb);
+        give_up(r, row, "out of memory");
+    }
+}
+
+static void on_rows(struct store_job *job)
+{
+    struct recover *r = container_of(job, struct recover, job);
+    r->pending = 1;
+    for (size_t i = 0; i < r->nrows && !r->err.code; i++) {
+        r->pending++;
+        recover_one(r, &r->rows[i]);
+    }
+    one_done(r);
+}
+
+void sandbox_host_recover(struct sandbox_host *h, void (*done)(void *user, const struct err *err),
+                          void *user)
+{
+    struct recover *r = calloc(1, sizeof(*r));
+    if (!r)
+        abort();
+    *r = (struct recover){ .host = h, .done = done, .user = user };
+    r->job = (struct store_job){ .work = load_rows, .done = on_rows };
+    store_run(h->store, &r->job);
+}
