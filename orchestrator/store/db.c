@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/file.h>
 
 #define DATA_DIR_MODE 0711
 
@@ -17,12 +18,40 @@ int store_make_dir(const char *data_dir, struct err *err)
     return file_make_dirs(data_dir, DATA_DIR_MODE, err);
 }
 
-/* Make the file with the right mode; SQLite gives its -wal and -shm the same. */
+/* Make the file with the right mode; SQLite gives its -wal and -shm the same. One that exists is
+ * not even opened: closing a descriptor of it would drop the locks this process may hold on it. */
 static int make_file(const char *path, struct err *err)
 {
-    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 && errno != EEXIST)
+        return err_set(err, ERR_DENIED, errno, "cannot make %s: %s", path, strerror(errno));
+    return 0;
+}
+
+static int open_file(struct db *db, const char *path, struct err *err)
+{
+    int rc = sqlite3_open_v2(path, &db->sqlite, SQLITE_OPEN_READWRITE, NULL);
+    if (rc != SQLITE_OK)
+        return db_error(db, rc, err);
+    sqlite3_busy_timeout(db->sqlite, DB_BUSY_MS);
+    rc = db_script(db,
+                   "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+                   "PRAGMA foreign_keys = ON",
+                   err);
+    return rc ? rc : schema_migrate(db, path, err);
+}
+
+/* Openings wait for each other: SQLite does not wait for the lock it needs to turn WAL on. */
+static int lock_opening(const char *data_dir, int *out, struct err *err)
+{
+    AUTO_CLOSE int fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return err_set(err, ERR_DENIED, errno, "cannot open %s: %s", path, strerror(errno));
+        return err_set(err, ERR_DENIED, errno, "cannot open %s: %s", data_dir, strerror(errno));
+    while (flock(fd, LOCK_EX) < 0)
+        if (errno != EINTR)
+            return err_set(err, ERR_INTERNAL, errno, "cannot lock %s: %s", data_dir,
+                           strerror(errno));
+    *out = TAKE_FD(fd);
     return 0;
 }
 
@@ -31,7 +60,10 @@ int db_open(struct db **out, const char *data_dir, struct err *err)
     char path[PATH_MAX];
     if (snprintf(path, sizeof(path), "%s/" DB_FILE, data_dir) >= (int)sizeof(path))
         return err_set(err, ERR_INVALID, ENAMETOOLONG, "the data directory's path is too long");
+    AUTO_CLOSE int opening = -1;
     int rc = store_make_dir(data_dir, err);
+    if (rc == 0)
+        rc = lock_opening(data_dir, &opening, err);
     if (rc == 0)
         rc = make_file(path, err);
     if (rc)
@@ -40,18 +72,7 @@ int db_open(struct db **out, const char *data_dir, struct err *err)
     struct db *db = calloc(1, sizeof(*db));
     if (!db)
         return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
-    rc = sqlite3_open_v2(path, &db->sqlite, SQLITE_OPEN_READWRITE, NULL);
-    if (rc != SQLITE_OK) {
-        rc = db_error(db, rc, err);
-    } else {
-        sqlite3_busy_timeout(db->sqlite, DB_BUSY_MS);
-        rc = db_script(db,
-                       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                       "PRAGMA foreign_keys = ON",
-                       err);
-        if (rc == 0)
-            rc = schema_migrate(db, path, err);
-    }
+    rc = open_file(db, path, err);
     if (rc) {
         db_close(db);
         return rc;
