@@ -221,7 +221,7 @@ static int step(struct multipart *m, const uint8_t **p, size_t *n, struct err *e
         *n = 0;
         return 0;
     default:
-        assert(!"multipart_feed() after a failure");
+        assert(false); /* multipart_feed() after a failure */
         return -EPROTO;
     }
 }
