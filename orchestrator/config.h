@@ -7,13 +7,17 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
+
+#define CONFIG_MAX_SANDBOXES 1024 /* and so uids: uid_base and the 1,023 that follow */
 
 struct config {
     char data_dir[PATH_MAX - 256]; /* /var/lib/sandpit */
     char host[64];                 /* address of both listeners; 127.0.0.1 */
-    uint16_t api_port;             /* 3000 */
-    uint16_t proxy_port;           /* 3002 */
+    uint16_t api_port;             /* 3000; 0: any free one */
+    uint16_t proxy_port;           /* 3002; 0: any free one */
     char domain[256];              /* localhost:3002; "none": answers carry null */
+    bool domain_set;               /* told by the operator; else it follows proxy_port */
     bool ephemeral;                /* kill every sandbox on exit */
     char accel[8];                 /* auto, kvm, tcg */
     unsigned vcpus;                /* of a sandbox; 0: 1 under TCG, 2 with KVM */
@@ -29,13 +33,26 @@ struct config {
 
 void config_defaults(struct config *c);
 
+/* Set one by its flag's name, such as "api-port". -EINVAL with what it may be; -ENOENT when there
+ * is none of that name. Booleans take true, false, 1, 0. */
+int config_set(struct config *c, const char *name, const char *value, struct err *err);
+
 /* Apply SANDPIT_* variables. 0, or -EINVAL with the variable and what it may be. */
 int config_from_env(struct config *c, struct err *err);
 
-/* Parse flags of `serve` (getopt_long from argv[1]); `what` tells --help was asked. */
+/* Parse flags of `serve` (getopt_long from argv[1]); `help` tells that --help was asked. */
 int config_from_args(struct config *c, int argc, char **argv, bool *help, struct err *err);
 
 /* Check the whole for contradictions. */
 int config_check(const struct config *c, struct err *err);
+
+/* The port that the proxy's listener really has; the domain follows it unless it was set. */
+void config_set_proxy_port(struct config *c, uint16_t port);
+
+/* Whether both listeners can be reached from this machine only. */
+bool config_is_loopback(const struct config *c);
+
+/* The settings as the options of --help, with variables and defaults. */
+void config_usage(FILE *out);
 
 #endif

@@ -175,7 +175,7 @@ static int find_by_id(struct db *db, const char *id, struct store_key *out, stru
     return rc;
 }
 
-static int revoke(struct db *db, const char *id, struct store_key *out, struct err *err)
+static int revoke_key(struct db *db, const char *id, struct store_key *out, struct err *err)
 {
     int rc = find_by_id(db, id, out, err);
     if (rc)
@@ -190,5 +190,5 @@ static int revoke(struct db *db, const char *id, struct store_key *out, struct e
 int db_key_revoke(struct db *db, const char *id, struct store_key *out, struct err *err)
 {
     int rc = db_begin(db, err);
-    return rc ? rc : db_end(db, revoke(db, id, out, err), err);
+    return rc ? rc : db_end(db, revoke_key(db, id, out, err), err);
 }

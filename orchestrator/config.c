@@ -1,0 +1,363 @@
+#include "orchestrator/config.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "common/base/str.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+
+/* One setting. A setter gets the text and returns NULL, or what the setting may be. */
+struct setting {
+    const char *name; /* of the flag; upper case with SANDPIT_ before it, of the variable */
+    const char *what; /* placeholder of the value; NULL: a switch */
+    const char *help;
+    const char *(*set)(struct config *c, const char *value);
+};
+
+static bool number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
+{
+    uint64_t n;
+    if (!str_to_u64(str_of(text), max, &n) || n < min)
+        return false;
+    *out = n;
+    return true;
+}
+
+static const char *set_bool(bool *out, const char *value)
+{
+    if (strcmp(value, "1") == 0 || strcmp(value, "true") == 0)
+        *out = true;
+    else if (strcmp(value, "0") == 0 || strcmp(value, "false") == 0)
+        *out = false;
+    else
+        return "true or false";
+    return NULL;
+}
+
+static const char *set_data_dir(struct config *c, const char *value)
+{
+    if (value[0] != '/' || !str_copy(str_of(value), c->data_dir, sizeof(c->data_dir)))
+        return "an absolute path";
+    for (size_t n = strlen(c->data_dir); n > 1 && c->data_dir[n - 1] == '/'; n--)
+        c->data_dir[n - 1] = '\0';
+    return NULL;
+}
+
+static const char *set_host(struct config *c, const char *value)
+{
+    struct in6_addr a;
+    if ((inet_pton(AF_INET, value, &a) != 1 && inet_pton(AF_INET6, value, &a) != 1) ||
+        !str_copy(str_of(value), c->host, sizeof(c->host)))
+        return "an IPv4 or IPv6 address in numbers";
+    return NULL;
+}
+
+static const char *set_api_port(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, UINT16_MAX, &n))
+        return "a port from 0 (any free one) to 65535";
+    c->api_port = (uint16_t)n;
+    return NULL;
+}
+
+void config_set_proxy_port(struct config *c, uint16_t port)
+{
+    c->proxy_port = port;
+    if (!c->domain_set)
+        snprintf(c->domain, sizeof(c->domain), "localhost:%u", (unsigned)port);
+}
+
+static const char *set_proxy_port(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, UINT16_MAX, &n))
+        return "a port from 0 (any free one) to 65535";
+    config_set_proxy_port(c, (uint16_t)n);
+    return NULL;
+}
+
+/* host[:port] of letters, digits, '-' and '.'; clients put "49983-ID." before it. */
+static bool is_domain(struct str s)
+{
+    ptrdiff_t colon = str_find(s, ':');
+    if (colon >= 0) {
+        uint64_t port;
+        if (!str_to_u64(str_from(s, (size_t)colon + 1), UINT16_MAX, &port) || port == 0)
+            return false;
+        s.n = (size_t)colon;
+    }
+    if (s.n == 0 || s.p[0] == '.' || s.p[s.n - 1] == '.')
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        char ch = s.p[i];
+        bool alnum =
+            (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9');
+        if (!alnum && ch != '-' && ch != '.')
+            return false;
+    }
+    return true;
+}
+
+/* Of a whole name in DNS, less what "65535-" and a sandbox's id take. */
+#define DOMAIN_MAX 220
+
+static const char *set_domain(struct config *c, const char *value)
+{
+    struct str s = str_of(value);
+    if (s.n > DOMAIN_MAX || !is_domain(s) || !str_copy(s, c->domain, sizeof(c->domain)))
+        return "a host name with or without a port, or none";
+    c->domain_set = true;
+    return NULL;
+}
+
+static const char *set_ephemeral(struct config *c, const char *value)
+{
+    return set_bool(&c->ephemeral, value);
+}
+
+static const char *set_accel(struct config *c, const char *value)
+{
+    if (strcmp(value, "auto") != 0 && strcmp(value, "kvm") != 0 && strcmp(value, "tcg") != 0)
+        return "auto, kvm or tcg";
+    snprintf(c->accel, sizeof(c->accel), "%s", value);
+    return NULL;
+}
+
+static const char *set_vcpus(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, 64, &n))
+        return "a number from 0 (1 under emulation, 2 with KVM) to 64";
+    c->vcpus = (unsigned)n;
+    return NULL;
+}
+
+static const char *set_memory(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 128, 1048576, &n))
+        return "a number from 128 to 1048576";
+    c->memory_mb = (unsigned)n;
+    return NULL;
+}
+
+static const char *set_disk(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 512, 16777216, &n))
+        return "a number from 512 to 16777216";
+    c->disk_mb = n;
+    return NULL;
+}
+
+static const char *set_max_sandboxes(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, CONFIG_MAX_SANDBOXES, &n))
+        return "a number from 0 (as many as the memory allows) to 1024";
+    c->max_sandboxes = (unsigned)n;
+    return NULL;
+}
+
+static const char *set_default_timeout(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 1, INT32_MAX, &n))
+        return "a number of seconds, at least 1";
+    c->default_timeout_s = (unsigned)n;
+    return NULL;
+}
+
+static const char *set_max_lifetime(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 1, INT32_MAX, &n))
+        return "a number of seconds, at least 1";
+    c->max_lifetime_s = (unsigned)n;
+    return NULL;
+}
+
+static const char *set_uid_base(struct config *c, const char *value)
+{
+    uint64_t n;
+    /* -1 and -2 of either width mean other things to some programs. */
+    if (!number(value, 1000, UINT32_MAX - 2 - CONFIG_MAX_SANDBOXES, &n))
+        return "a user id from 1000 to 4294966269";
+    c->uid_base = (uint32_t)n;
+    return NULL;
+}
+
+static const char *set_jail(struct config *c, const char *value)
+{
+    return set_bool(&c->jail, value);
+}
+
+static const char *set_log_level(struct config *c, const char *value)
+{
+    enum log_level level;
+    if (!log_level_parse(value, &level))
+        return "debug, info, warn or error";
+    snprintf(c->log_level, sizeof(c->log_level), "%s", value);
+    return NULL;
+}
+
+static const struct setting settings[] = {
+    { "data-dir", "DIR", "everything that is kept (/var/lib/sandpit)", set_data_dir },
+    { "host", "ADDRESS", "where both listeners listen (127.0.0.1)", set_host },
+    { "api-port", "PORT", "of the REST API (3000)", set_api_port },
+    { "proxy-port", "PORT", "of the traffic to sandboxes (3002)", set_proxy_port },
+    { "domain", "NAME", "told to clients; none: nothing (localhost:<proxy port>)", set_domain },
+    { "ephemeral", NULL, "end every sandbox when the daemon ends", set_ephemeral },
+    { "accel", "WHICH", "kvm, tcg (emulation) or auto (auto)", set_accel },
+    { "vcpus", "N", "of a sandbox (1 under emulation, 2 with KVM)", set_vcpus },
+    { "memory-mb", "N", "of a sandbox (512)", set_memory },
+    { "disk-mb", "N", "of a sandbox, virtual (4096)", set_disk },
+    { "max-sandboxes", "N", "at once (as many as the memory allows)", set_max_sandboxes },
+    { "default-timeout", "SECONDS", "of a create that names none (300)", set_default_timeout },
+    { "max-lifetime", "SECONDS", "of a sandbox (86400)", set_max_lifetime },
+    { "uid-base", "UID", "first of the user ids that VMs run as (200000)", set_uid_base },
+    { "jail", "BOOL", "VMs run as users of their own; needs root (true as root)", set_jail },
+    { "log-level", "LEVEL", "debug, info, warn or error (info)", set_log_level },
+};
+
+void config_defaults(struct config *c)
+{
+    *c = (struct config){
+        .data_dir = "/var/lib/sandpit",
+        .host = "127.0.0.1",
+        .api_port = 3000,
+        .accel = "auto",
+        .memory_mb = 512,
+        .disk_mb = 4096,
+        .default_timeout_s = 300,
+        .max_lifetime_s = 24 * 3600,
+        .uid_base = 200000,
+        .jail = geteuid() == 0,
+        .log_level = "info",
+    };
+    config_set_proxy_port(c, 3002);
+}
+
+static int apply(struct config *c, const struct setting *s, const char *label, const char *value,
+                 struct err *err)
+{
+    const char *allowed = s->set(c, value);
+    if (!allowed)
+        return 0;
+    return err_set(err, ERR_INVALID, EINVAL, "%s must be %s, not '%.64s'", label, allowed, value);
+}
+
+int config_set(struct config *c, const char *name, const char *value, struct err *err)
+{
+    char label[64];
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
+        if (strcmp(settings[i].name, name) != 0)
+            continue;
+        snprintf(label, sizeof(label), "--%s", name);
+        return apply(c, &settings[i], label, value, err);
+    }
+    return err_set(err, ERR_INVALID, ENOENT, "there is no setting '%s'", name);
+}
+
+#define ENV_SIZE 64
+static void env_name(const struct setting *s, char out[static ENV_SIZE])
+{
+    size_t n = (size_t)snprintf(out, ENV_SIZE, "SANDPIT_%s", s->name);
+    assert(n < ENV_SIZE);
+    for (char *p = out; *p; p++) {
+        if (*p == '-')
+            *p = '_';
+        else if (*p >= 'a' && *p <= 'z')
+            *p = (char)(*p - 'a' + 'A');
+    }
+}
+
+int config_from_env(struct config *c, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
+        char name[ENV_SIZE];
+        env_name(&settings[i], name);
+        const char *value = getenv(name);
+        if (!value)
+            continue;
+        int rc = apply(c, &settings[i], name, value, err);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+int config_from_args(struct config *c, int argc, char **argv, bool *help, struct err *err)
+{
+    struct option options[ARRAY_LEN(settings) + 2] = { 0 };
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++)
+        options[i] = (struct option){ .name = settings[i].name,
+                                      .has_arg = settings[i].what ? required_argument : no_argument,
+                                      .val = 256 + (int)i };
+    options[ARRAY_LEN(settings)] = (struct option){ .name = "help", .val = 'h' };
+    *help = false;
+    optind = 0; /* start anew: tests parse more than once */
+    opterr = 0;
+    int got;
+    while ((got = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+        if (got == 'h') {
+            *help = true;
+        } else if (got == '?') {
+            return err_set(err, ERR_INVALID, EINVAL, "unknown option '%.64s'", argv[optind - 1]);
+        } else if (got == ':') {
+            return err_set(err, ERR_INVALID, EINVAL, "option '%.64s' needs a value",
+                           argv[optind - 1]);
+        } else {
+            const struct setting *s = &settings[got - 256];
+            char label[64];
+            snprintf(label, sizeof(label), "--%s", s->name);
+            int rc = apply(c, s, label, s->what ? optarg : "true", err);
+            if (rc)
+                return rc;
+        }
+    }
+    if (optind < argc)
+        return err_set(err, ERR_INVALID, EINVAL, "unexpected argument '%.64s'", argv[optind]);
+    return 0;
+}
+
+int config_check(const struct config *c, struct err *err)
+{
+    if (c->default_timeout_s > c->max_lifetime_s)
+        return err_set(err, ERR_INVALID, EINVAL,
+                       "--default-timeout (%u s) is longer than --max-lifetime (%u s)",
+                       c->default_timeout_s, c->max_lifetime_s);
+    if (c->api_port != 0 && c->api_port == c->proxy_port)
+        return err_set(err, ERR_INVALID, EINVAL, "--api-port and --proxy-port are both %u",
+                       (unsigned)c->api_port);
+    if (c->jail && geteuid() != 0)
+        return err_set(err, ERR_INVALID, EPERM,
+                       "--jail true needs root: VMs cannot be given users of their own");
+    return 0;
+}
+
+bool config_is_loopback(const struct config *c)
+{
+    struct in_addr v4;
+    if (inet_pton(AF_INET, c->host, &v4) == 1)
+        return (ntohl(v4.s_addr) >> 24) == 127;
+    struct in6_addr v6;
+    return inet_pton(AF_INET6, c->host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+void config_usage(FILE *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
+        char flag[64];
+        snprintf(flag, sizeof(flag), "--%s %s", settings[i].name,
+                 settings[i].what ? settings[i].what : "");
+        fprintf(out, "  %-26s %s\n", flag, settings[i].help);
+    }
+    fputs("Each is also an environment variable: --api-port is SANDPIT_API_PORT. Flags win.\n",
+          out);
+}
