@@ -1,5 +1,7 @@
 #include "common/rpc/json_scan.h"
 
+#include "common/rpc/utf8.h"
+
 void json_scan_init(struct json_scan *s, struct str text, int depth_max)
 {
     const char *p = text.p ? text.p : "";
@@ -39,26 +41,6 @@ enum json_kind json_scan_peek(struct json_scan *s)
     default:
         return *s->p == '-' || (*s->p >= '0' && *s->p <= '9') ? JSON_KIND_NUMBER : JSON_KIND_NONE;
     }
-}
-
-/* Length of the UTF-8 sequence at p, 0 when it is none. */
-static size_t utf8_sequence(const unsigned char *p, size_t n)
-{
-    if (p[0] >= 0xC2 && p[0] <= 0xDF)
-        return n >= 2 && (p[1] & 0xC0) == 0x80 ? 2 : 0;
-    if (p[0] >= 0xE0 && p[0] <= 0xEF) {
-        if (n < 3 || (p[1] & 0xC0) != 0x80 || (p[2] & 0xC0) != 0x80)
-            return 0;
-        bool overlong = p[0] == 0xE0 && p[1] < 0xA0, surrogate = p[0] == 0xED && p[1] >= 0xA0;
-        return overlong || surrogate ? 0 : 3;
-    }
-    if (p[0] >= 0xF0 && p[0] <= 0xF4) {
-        if (n < 4 || (p[1] & 0xC0) != 0x80 || (p[2] & 0xC0) != 0x80 || (p[3] & 0xC0) != 0x80)
-            return 0;
-        bool overlong = p[0] == 0xF0 && p[1] < 0x90, beyond = p[0] == 0xF4 && p[1] >= 0x90;
-        return overlong || beyond ? 0 : 4;
-    }
-    return 0;
 }
 
 static int hex_value(char c)

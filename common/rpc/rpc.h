@@ -7,6 +7,7 @@
 #define COMMON_RPC_RPC_H
 
 #include "common/base/arena.h"
+#include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/http/http.h"
 #include "common/io/defer.h"
@@ -33,7 +34,8 @@ struct rpc_method {
     void (*on_half_close)(struct rpc_call *call);
     void (*on_writable)(struct rpc_call *call);
     void (*on_deadline)(struct rpc_call *call);
-    /* The call is over, in whatever way; the last callback. `call` is freed after it. */
+    /* The call is over, in whatever way; the last callback. `call` is freed after it. Called for
+     * every call of which on_message or on_half_close was called, and for no other. */
     void (*on_close)(struct rpc_call *call);
 };
 
@@ -49,7 +51,11 @@ struct rpc_server {
      * unauthenticated). May be NULL. */
     bool (*authorize)(struct rpc_call *call, struct err *err);
     void *context;
+    struct buf scratch; /* private: the message that is being sent */
 };
+
+/* Free what the server holds; no call may be left. */
+void rpc_server_deinit(struct rpc_server *server);
 
 /* Whether the path names a service of the server ("/process.Process/..."), known method or not. */
 bool rpc_server_has_service(const struct rpc_server *server, struct str path);
@@ -67,14 +73,22 @@ int64_t rpc_call_timeout_ms(const struct rpc_call *call);           /* 0: none w
 void rpc_call_set_user(struct rpc_call *call, void *user);
 void *rpc_call_user(const struct rpc_call *call);
 
-/* Add a response header; only before the first message. Both are copied. */
+/* Add a response header, its name in lower case; only before the first message. Both are copied. */
 void rpc_call_add_header(struct rpc_call *call, const char *name, const char *value);
+
+/* Add a trailer, told with the end of the call; before the message of a unary one. */
+void rpc_call_add_trailer(struct rpc_call *call, const char *name, const char *value);
 
 /* Send a message (copied by encoding). Unary methods send exactly one, by rpc_reply(). */
 void rpc_send(struct rpc_call *call, const ProtobufCMessage *msg);
 
 /* false when the peer is slow: stop producing until on_writable. */
 bool rpc_writable(const struct rpc_call *call);
+
+/* Client and bidirectional streams: take no more messages for now, so that the client is slowed
+ * down (at most a window of input is held). After rpc_resume() they come from the loop. */
+void rpc_pause(struct rpc_call *call);
+void rpc_resume(struct rpc_call *call);
 
 /* End the call: err NULL or code ERR_OK is success. on_close follows from the loop. */
 void rpc_finish(struct rpc_call *call, const struct err *err);

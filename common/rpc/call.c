@@ -1,0 +1,467 @@
+/*
+ * One call. Its input arrives as stream events and is handed to the method message by message; its
+ * output is what the protocol makes of rpc_send() and rpc_finish().
+ *
+ *   request complete (unary, server stream) or first message -> started: the handler knows the call
+ *   rpc_finish(), a bad request or the deadline              -> finished: the end was sent
+ *   finished, or the stream closed                           -> over: on_close, then nothing more
+ *
+ * The struct lies in the stream's arena, so it outlives whatever a handler does to the call; what a
+ * client still sends after the end is dropped.
+ */
+#include "common/rpc/call.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "common/rpc/envelope.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A timer of its own memory: closing it takes a turn of the loop, when the call may be gone. */
+struct rpc_deadline {
+    uv_timer_t timer;
+    struct rpc_call *call; /* borrowed; NULL once it does not matter any more */
+};
+
+static struct rpc_call *call_of(struct http_stream *s)
+{
+    struct rpc_call *call = s->user;
+    assert(call->magic == RPC_CALL_MAGIC);
+    return call;
+}
+
+size_t rpc_message_max(const struct rpc_call *call)
+{
+    return call->server->message_max ? call->server->message_max : RPC_MESSAGE_MAX;
+}
+
+static bool has_one_request(const struct rpc_call *call)
+{
+    return call->method->kind == RPC_UNARY || call->method->kind == RPC_SERVER_STREAM;
+}
+
+/* Deadline. */
+
+static void on_deadline_closed(uv_handle_t *handle)
+{
+    free(container_of((uv_timer_t *)handle, struct rpc_deadline, timer));
+}
+
+static void stop_deadline(struct rpc_call *call)
+{
+    if (!call->deadline)
+        return;
+    call->deadline->call = NULL;
+    uv_close((uv_handle_t *)&call->deadline->timer, on_deadline_closed);
+    call->deadline = NULL;
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    struct rpc_call *call = container_of(timer, struct rpc_deadline, timer)->call;
+    if (!call)
+        return;
+    stop_deadline(call);
+    if (call->method->own_deadline && call->started) {
+        call->method->on_deadline(call);
+        return;
+    }
+    rpc_finish(call, &(struct err){ .code = ERR_DEADLINE, .msg = "the deadline has passed" });
+}
+
+void rpc_call_set_deadline(struct rpc_call *call)
+{
+    if (call->timeout_ms <= 0)
+        return;
+    struct rpc_deadline *deadline = calloc(1, sizeof(*deadline));
+    if (!deadline) {
+        rpc_finish(call, &(struct err){ .code = ERR_EXHAUSTED, .msg = "out of memory" });
+        return;
+    }
+    deadline->call = call;
+    call->deadline = deadline;
+    uv_update_time(call->server->loop); /* the time of this turn may be old */
+    uv_timer_init(call->server->loop, &deadline->timer);
+    uv_timer_start(&deadline->timer, on_deadline, (uint64_t)call->timeout_ms, 0);
+}
+
+/* The end. */
+
+static void tell_close(struct rpc_call *call)
+{
+    if (call->over)
+        return;
+    call->over = true;
+    stop_deadline(call);
+    if (call->started && call->method->on_close)
+        call->method->on_close(call);
+}
+
+static void take_input(struct rpc_call *call);
+
+static void on_work(struct deferred *d)
+{
+    struct rpc_call *call = container_of(d, struct rpc_call, work);
+    if (call->finished)
+        tell_close(call);
+    else if (!call->paused)
+        take_input(call);
+}
+
+static void finish(struct rpc_call *call)
+{
+    call->finished = true;
+    stop_deadline(call);
+    size_t unconsumed = call->unconsumed;
+    call->unconsumed = 0;
+    if (unconsumed)
+        http_consume(call->stream, unconsumed);
+    defer(call->server->defer, &call->work, on_work);
+}
+
+void rpc_finish(struct rpc_call *call, const struct err *err)
+{
+    static const struct err no_reply = { .code = ERR_INTERNAL, .msg = "the method gave no answer" };
+    if (call->finished)
+        return;
+    if (err && err->code == ERR_OK)
+        err = NULL;
+    bool one_reply = call->method->kind == RPC_UNARY || call->method->kind == RPC_CLIENT_STREAM;
+    if (!err && one_reply && !call->replied)
+        err = &no_reply;
+    if (call->protocol->enveloped || !call->replied)
+        call->protocol->end(call, err);
+    finish(call);
+}
+
+void rpc_fail(struct rpc_call *call, enum err_code code, const char *fmt, ...)
+{
+    struct err err = { .code = code };
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(err.msg, sizeof(err.msg), fmt, ap);
+    va_end(ap);
+    rpc_finish(call, &err);
+}
+
+/* Input. */
+
+static void start(struct rpc_call *call, ProtobufCMessage *msg)
+{
+    call->started = true;
+    call->method->on_message(call, msg);
+}
+
+static ProtobufCMessage *decode(struct rpc_call *call, struct str payload, struct arena *arena)
+{
+    struct err err;
+    ProtobufCMessage *msg = call->codec->decode(call->method->input, payload, arena, &err);
+    if (!msg)
+        rpc_finish(call, &err);
+    return msg;
+}
+
+/* The one message of a request that has one; it is delivered when the client has sent all. */
+static void take_request(struct rpc_call *call, struct str payload)
+{
+    if (call->request) {
+        rpc_fail(call, ERR_UNIMPLEMENTED, "the method takes one message, there were more");
+        return;
+    }
+    call->request = decode(call, payload, rpc_call_arena(call));
+}
+
+static void take_envelope(struct rpc_call *call, const struct envelope *e)
+{
+    if (e->flags & ENVELOPE_COMPRESSED) {
+        rpc_fail(call, ERR_INTERNAL, "a message is compressed, but no compression was agreed");
+        return;
+    }
+    if (e->flags) {
+        rpc_fail(call, ERR_INVALID, "unknown flags 0x%02x of a message", e->flags);
+        return;
+    }
+    if (has_one_request(call)) {
+        take_request(call, e->payload);
+        return;
+    }
+    ProtobufCMessage *msg = decode(call, e->payload, &call->message_arena);
+    if (msg)
+        start(call, msg);
+    arena_deinit(&call->message_arena);
+}
+
+/* Deliver the whole messages at the front of data; returns the bytes that they took. */
+static size_t take_envelopes(struct rpc_call *call, struct str data)
+{
+    size_t used = 0;
+    while (!call->finished && !call->paused) {
+        struct envelope e;
+        struct err err;
+        ptrdiff_t n = envelope_read(str_from(data, used), rpc_message_max(call), &e, &err);
+        if (n < 0)
+            rpc_finish(call, &err);
+        if (n <= 0)
+            break;
+        used += (size_t)n;
+        take_envelope(call, &e);
+    }
+    return used;
+}
+
+static void half_close(struct rpc_call *call)
+{
+    call->half_closed = true;
+    if (buf_len(&call->in)) {
+        rpc_fail(call, ERR_INVALID, "the last message is cut off");
+        return;
+    }
+    if (has_one_request(call)) {
+        if (call->request)
+            start(call, call->request);
+        else
+            rpc_fail(call, ERR_UNIMPLEMENTED, "the method takes one message, there was none");
+        return;
+    }
+    call->started = true;
+    if (call->method->on_half_close)
+        call->method->on_half_close(call);
+}
+
+/* Go on with what is held and with the end of input. */
+static void take_input(struct rpc_call *call)
+{
+    size_t unconsumed = call->unconsumed;
+    call->unconsumed = 0;
+    if (unconsumed)
+        http_consume(call->stream, unconsumed);
+    if (buf_len(&call->in))
+        buf_consume(&call->in, take_envelopes(call, buf_str(&call->in)));
+    if (call->in_ended && !call->half_closed && !call->finished && !call->paused)
+        half_close(call);
+}
+
+static void hold(struct rpc_call *call, struct str data)
+{
+    if (!buf_append_str(&call->in, data))
+        rpc_fail(call, ERR_EXHAUSTED, "out of memory");
+}
+
+/* A body that is one message: decoded in place when it came in one piece. */
+static void take_body(struct rpc_call *call, struct str data)
+{
+    if (buf_len(&call->in) + data.n > rpc_message_max(call))
+        rpc_fail(call, ERR_EXHAUSTED, "message is larger than the limit of %zu bytes",
+                 rpc_message_max(call));
+    else if (buf_len(&call->in) == 0 && call->head->content_length == (int64_t)data.n)
+        take_request(call, data);
+    else
+        hold(call, data);
+}
+
+static void on_data(struct http_stream *s, const uint8_t *bytes, size_t n)
+{
+    struct rpc_call *call = call_of(s);
+    struct str data = { (const char *)bytes, n };
+    if (call->paused && !call->finished) {
+        call->unconsumed += n;
+        hold(call, data);
+        return;
+    }
+    http_consume(s, n);
+    if (call->finished)
+        return;
+    if (!call->protocol->enveloped) {
+        take_body(call, data);
+        return;
+    }
+    if (buf_len(&call->in) == 0) {
+        size_t used = take_envelopes(call, data);
+        if (used < n && !call->finished)
+            hold(call, str_from(data, used));
+        return;
+    }
+    hold(call, data);
+    if (!call->finished)
+        take_input(call);
+}
+
+static void on_end(struct http_stream *s, const struct http_field *trailers, size_t n)
+{
+    (void)trailers;
+    (void)n;
+    struct rpc_call *call = call_of(s);
+    call->in_ended = true;
+    if (call->finished || call->paused)
+        return;
+    if (!call->protocol->enveloped && !call->request) {
+        take_request(call, buf_str(&call->in));
+        buf_deinit(&call->in);
+        if (call->finished)
+            return;
+    }
+    half_close(call);
+}
+
+static void on_writable(struct http_stream *s)
+{
+    struct rpc_call *call = call_of(s);
+    if (call->started && !call->finished && call->method->on_writable)
+        call->method->on_writable(call);
+}
+
+static void on_close(struct http_stream *s, int errnum)
+{
+    (void)errnum;
+    struct rpc_call *call = call_of(s);
+    call->finished = true;
+    defer_cancel(&call->work);
+    tell_close(call);
+    buf_deinit(&call->in);
+    arena_deinit(&call->message_arena);
+}
+
+const struct http_stream_events rpc_call_events = {
+    .on_data = on_data,
+    .on_end = on_end,
+    .on_writable = on_writable,
+    .on_close = on_close,
+};
+
+/* Output. */
+
+struct buf *rpc_call_scratch(struct rpc_call *call)
+{
+    buf_clear(&call->server->scratch);
+    return &call->server->scratch;
+}
+
+bool rpc_fields_add(struct rpc_fields *fields, struct arena *arena, const char *prefix,
+                    struct str name, struct str value)
+{
+    if (fields->n == fields->cap) {
+        size_t cap = fields->cap ? fields->cap * 2 : 4;
+        struct http_field *items = arena_alloc(arena, cap * sizeof(*items));
+        if (!items)
+            return false;
+        if (fields->n)
+            memcpy(items, fields->items, fields->n * sizeof(*items));
+        fields->items = items;
+        fields->cap = cap;
+    }
+    const char *full = arena_printf(arena, "%s%.*s", prefix, STR_ARG(name));
+    const char *copy = arena_dup(arena, value);
+    if (!full || !copy)
+        return false;
+    fields->items[fields->n++] = (struct http_field){ str_of(full), { copy, value.n } };
+    return true;
+}
+
+void rpc_call_send_head(struct rpc_call *call, int status, const struct http_field *more, size_t n,
+                        bool end)
+{
+    if (call->head_sent)
+        return;
+    call->head_sent = true;
+    size_t total = call->headers.n + n + 1;
+    struct http_field *fields = arena_alloc(rpc_call_arena(call), total * sizeof(*fields));
+    if (!fields) {
+        http_reset(call->stream);
+        return;
+    }
+    fields[0] = (struct http_field){ STR("content-type"), str_of(call->content_type) };
+    if (call->headers.n)
+        memcpy(fields + 1, call->headers.items, call->headers.n * sizeof(*fields));
+    if (n)
+        memcpy(fields + 1 + call->headers.n, more, n * sizeof(*fields));
+    struct http_head head = {
+        .status = status, .content_length = -1, .fields = fields, .nfields = total
+    };
+    if (http_send_head(call->stream, &head, end) < 0) {
+        log_error("rpc: a response header cannot be sent", LOG_STR("method", call->method->path));
+        http_reset(call->stream);
+    }
+}
+
+void rpc_send(struct rpc_call *call, const ProtobufCMessage *msg)
+{
+    if (call->finished || (call->replied && call->method->kind != RPC_SERVER_STREAM &&
+                           call->method->kind != RPC_BIDI))
+        return;
+    if (call->protocol->send(call, msg))
+        call->replied = true;
+    else
+        rpc_fail(call, ERR_INTERNAL, "the answer cannot be encoded");
+}
+
+bool rpc_writable(const struct rpc_call *call)
+{
+    return !call->finished && http_writable(call->stream);
+}
+
+void rpc_pause(struct rpc_call *call)
+{
+    call->paused = true;
+}
+
+void rpc_resume(struct rpc_call *call)
+{
+    if (!call->paused)
+        return;
+    call->paused = false;
+    if (!call->finished)
+        defer(call->server->defer, &call->work, on_work);
+}
+
+void rpc_call_add_header(struct rpc_call *call, const char *name, const char *value)
+{
+    if (!call->head_sent &&
+        !rpc_fields_add(&call->headers, rpc_call_arena(call), "", str_of(name), str_of(value)))
+        rpc_fail(call, ERR_EXHAUSTED, "out of memory");
+}
+
+void rpc_call_add_trailer(struct rpc_call *call, const char *name, const char *value)
+{
+    if (!call->finished &&
+        !rpc_fields_add(&call->trailers, rpc_call_arena(call), "", str_of(name), str_of(value)))
+        rpc_fail(call, ERR_EXHAUSTED, "out of memory");
+}
+
+struct rpc_server *rpc_call_server(const struct rpc_call *call)
+{
+    return call->server;
+}
+
+const struct rpc_method *rpc_call_method(const struct rpc_call *call)
+{
+    return call->method;
+}
+
+const struct http_head *rpc_call_head(const struct rpc_call *call)
+{
+    return call->head;
+}
+
+struct arena *rpc_call_arena(struct rpc_call *call)
+{
+    return &call->stream->arena;
+}
+
+int64_t rpc_call_timeout_ms(const struct rpc_call *call)
+{
+    return call->timeout_ms;
+}
+
+void rpc_call_set_user(struct rpc_call *call, void *user)
+{
+    call->user = user;
+}
+
+void *rpc_call_user(const struct rpc_call *call)
+{
+    return call->user;
+}

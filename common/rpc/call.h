@@ -1,0 +1,101 @@
+/* What the files of the RPC server share: one call, and what a protocol does for it. */
+#ifndef COMMON_RPC_CALL_H
+#define COMMON_RPC_CALL_H
+
+#include "common/base/buf.h"
+#include "common/rpc/codec.h"
+#include "common/rpc/rpc.h"
+
+struct rpc_deadline;
+
+/* Headers or trailers of a response. */
+struct rpc_fields {
+    struct http_field *items;
+    size_t n, cap;
+};
+
+/* How a call looks on the wire. */
+struct rpc_protocol {
+    bool enveloped;     /* messages in envelopes; else the body is one message */
+    bool over_http2;    /* needs it, for its trailers */
+    const char *accept; /* content types, for Accept-Post */
+
+    /* Read the request's headers: version, timeout, compression. 0 or negative with err. */
+    int (*begin)(struct rpc_call *call, struct err *err);
+    /* Send a message; false when it cannot be encoded. */
+    bool (*send)(struct rpc_call *call, const ProtobufCMessage *msg);
+    /* Send the end, err NULL for success. */
+    void (*end)(struct rpc_call *call, const struct err *err);
+    /* Answer a call that was not authorized, or whose method does not exist. */
+    void (*refuse)(struct rpc_call *call, int http_status, const struct err *err);
+};
+
+extern const struct rpc_protocol rpc_connect_unary, rpc_connect_stream, rpc_grpc;
+
+#define RPC_CALL_MAGIC 0x52504321
+
+/* Lives in its stream's arena. */
+struct rpc_call {
+    uint32_t magic;
+    struct rpc_server *server;
+    struct http_stream *stream;
+    const struct http_head *head;
+    const struct rpc_method *method; /* NULL when there is none of that name */
+    const struct rpc_protocol *protocol;
+    const struct rpc_codec *codec;
+    const char *content_type; /* of the response */
+    void *user;
+
+    struct rpc_deadline *deadline;
+    int64_t timeout_ms;
+    struct deferred work; /* on_close after the end, or input after a pause */
+
+    struct buf in;     /* input that is no whole message yet, or waits for the end of a pause */
+    size_t unconsumed; /* bytes of it that were not given back to the stream's window */
+    struct arena message_arena;
+    ProtobufCMessage *request; /* of a call with one, until the client has sent all */
+
+    struct rpc_fields headers, trailers;
+    bool started;     /* the handler knows the call */
+    bool paused;      /* by the handler */
+    bool in_ended;    /* the client has sent all */
+    bool half_closed; /* and the handler knows */
+    bool head_sent;
+    bool replied;  /* a unary call's message was sent */
+    bool finished; /* nothing more is sent or delivered */
+    bool over;     /* on_close was called, or is not due */
+};
+
+/* call.c */
+
+/* Bytes that one message of the client may have. */
+size_t rpc_message_max(const struct rpc_call *call);
+
+/* Begin the call's deadline, if it has one. */
+void rpc_call_set_deadline(struct rpc_call *call);
+
+/* The response's head, once: status, content type, the call's headers, then `more` (n of them). */
+void rpc_call_send_head(struct rpc_call *call, int status, const struct http_field *more, size_t n,
+                        bool end);
+
+/* An empty buffer for one message; give it back before anything else uses it. */
+struct buf *rpc_call_scratch(struct rpc_call *call);
+
+bool rpc_fields_add(struct rpc_fields *fields, struct arena *arena, const char *prefix,
+                    struct str name, struct str value);
+
+extern const struct http_stream_events rpc_call_events;
+
+/* connect.c */
+
+/* {"code":"not_found","message":"..."} */
+void rpc_connect_put_error(struct buf *out, const struct err *err);
+
+/* Version and timeout, the same for both of Connect's forms. */
+int rpc_connect_begin(struct rpc_call *call, struct err *err);
+
+/* Answer with this HTTP status and the error as JSON. */
+void rpc_connect_respond_error(struct rpc_call *call, int status, const struct http_field *fields,
+                               size_t nfields, const struct err *err);
+
+#endif

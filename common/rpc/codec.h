@@ -1,0 +1,17 @@
+/* The forms that a message has on the wire. */
+#ifndef COMMON_RPC_CODEC_H
+#define COMMON_RPC_CODEC_H
+
+#include "common/base/arena.h"
+#include "common/base/buf.h"
+#include "common/base/err.h"
+
+struct rpc_codec {
+    bool (*encode)(const ProtobufCMessage *msg, struct buf *out);
+    ProtobufCMessage *(*decode)(const ProtobufCMessageDescriptor *type, struct str data,
+                                struct arena *arena, struct err *err);
+};
+
+extern const struct rpc_codec rpc_codec_json, rpc_codec_proto;
+
+#endif
