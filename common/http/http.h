@@ -11,12 +11,18 @@
  * - on_head (client only) comes once; on_data any number of times; on_end once when the peer
  *   finished its side in order; on_close exactly once, always, as the last event, also after
  *   http_reset(). After on_close the stream is gone. Each side may end before the other.
+ * - Server: once the response has ended, nothing more of the request is delivered; what still comes
+ *   of its body is discarded and on_close(0) follows.
  * - Flow control: every byte of on_data must be given back with http_consume() once it was
  *   delivered; at most a window (64 KiB to 256 KiB, the transport's) arrives unconsumed.
  * - http_send_data() takes all bytes (copied where they cannot be sent at once). Stop producing
  *   when http_writable() is false; on_writable tells when to go on.
  * - Setting status 101 (HTTP/1.1, request with `upgrade`) or 200 on CONNECT (HTTP/2) turns both
  *   directions into raw bytes: data after it is on_data / http_send_data, end is http_send_end.
+ *   A server handler that may answer 101 sets s->may_upgrade in on_request: then on_end waits for
+ *   the answer (it comes after another status, or at the end of the raw bytes). As client, nothing
+ *   is sent after a head with `upgrade` before on_head brought 101; with another status the request
+ *   has ended by itself.
  */
 #ifndef COMMON_HTTP_HTTP_H
 #define COMMON_HTTP_HTTP_H
@@ -35,8 +41,10 @@ struct http_head {
     struct str authority; /* request: Host or :authority; may be empty on responses */
     struct str upgrade;   /* request: protocol asked for by Upgrade; response 101: the one taken */
     int status;           /* response */
-    bool expect_continue; /* request said Expect: 100-continue; the server answers it by itself */
-    int64_t content_length; /* -1 when not told */
+    bool expect_continue; /* request said Expect: 100-continue; the server answers it by itself when
+                             on_request returned without a response; a client never sends it */
+    /* Of the body; 0: there is none; -1: not told, it ends when it ends (chunked, HTTP/2 data). */
+    int64_t content_length;
     /* All other fields, in order. Host, Connection, Keep-Alive, Transfer-Encoding, Content-Length,
      * Upgrade, Expect, TE, Proxy-Connection are never among them: they describe one hop and are
      * written anew from the members above. */
@@ -61,6 +69,9 @@ struct http_stream_events {
     void (*on_close)(struct http_stream *s, int errnum);
 };
 
+/* Takes what comes and throws it away: for handlers that answer in on_request and are done. */
+extern const struct http_stream_events HTTP_EVENTS_NONE;
+
 struct http_stream_ops {
     int (*send_head)(struct http_stream *s, const struct http_head *head, bool end);
     void (*send_data)(struct http_stream *s, const void *data, size_t n);
@@ -77,8 +88,9 @@ struct http_stream {
     const struct http_stream_events *events; /* set by the user before returning to the loop */
     void *user;                              /* the user's object; it starts with a magic number */
     struct arena arena;                      /* lives until after on_close; the user may use it */
-    bool is_http2; /* for protocols that must know (trailers, upgrade) */
-    bool trusted;  /* arrived on the guest link, where the control service may be called */
+    bool may_upgrade; /* server: the handler wants to be able to answer 101 */
+    bool is_http2;    /* for protocols that must know (trailers, upgrade) */
+    bool trusted;     /* arrived on the guest link, where the control service may be called */
 };
 
 /* Send a response (server) or request (client) head; with end there is no body. Servers may send
@@ -126,7 +138,8 @@ static inline void http_reset(struct http_stream *s)
 }
 
 /* Server: a whole response with Content-Length. A body of n == 0 with status 204 or 304 has none.
- * content_type may be NULL. The request's body, if still coming, is discarded by the server. */
+ * content_type may be NULL. The request's body, if still coming, is discarded by the server. A
+ * handler that has not set s->events needs not: it gets HTTP_EVENTS_NONE. */
 void http_respond(struct http_stream *s, int status, const char *content_type, const void *body,
                   size_t n);
 
@@ -138,14 +151,16 @@ void http_respond_fields(struct http_stream *s, int status, const char *content_
 /* Server: what a new request is given to. */
 struct http_acceptor {
     /* Must set s->events before it returns. head lives as long as s. */
-    void (*on_request)(struct http_acceptor *a, struct http_stream *s, const struct http_head *head);
+    void (*on_request)(struct http_acceptor *a, struct http_stream *s,
+                       const struct http_head *head);
 };
 
 /* Limits on what a peer may send. The defaults are HTTP_LIMITS_DEFAULT. */
 struct http_limits {
     size_t head_bytes;    /* of one head, all lines; over it 431 and close */
     size_t fields;        /* in one head */
-    size_t requests_kept; /* HTTP/1: requests parsed ahead (pipelining); HTTP/2: streams at once */
+    size_t requests_kept; /* HTTP/2: streams at once (HTTP/1 answers one request at a time and reads
+                             at most HTTP1_READ_AHEAD bytes of pipelined ones) */
     size_t trailer_bytes;
     unsigned head_ms;  /* from the first byte of a head to its end; over it 408 and close */
     unsigned idle_ms;  /* an idle keep-alive connection is closed after this */

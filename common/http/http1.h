@@ -9,8 +9,15 @@
 
 struct http1_conn;
 
+/* Bytes of pipelined requests that are read ahead while one is being answered. */
+#define HTTP1_READ_AHEAD 16384
+/* What is still read of a request's body after its response has ended, and of a connection that is
+ * being closed, so that the peer can read the response before the connection is gone. */
+#define HTTP1_DISCARD_MAX 262144
+#define HTTP1_LINGER_MS   2000
+
 struct http1_server_options {
-    struct http_acceptor *acceptor; /* borrowed */
+    struct http_acceptor *acceptor;   /* borrowed */
     const struct http_limits *limits; /* borrowed; NULL: the defaults */
     bool h2c; /* hand the connection to HTTP/2 when it opens with HTTP/2's preface */
     bool trusted;
@@ -18,7 +25,11 @@ struct http1_server_options {
 
 /*
  * Serve requests that arrive on fd (taken over), one after the other, keep-alive. on_gone is called
- * once, when the connection has ended and its memory is about to be freed.
+ * once, when the connection has ended and its memory is about to be freed. NULL when it cannot be
+ * served; then fd is still the caller's.
+ *
+ * A client that ends its side while a response is under way has given up: the stream gets
+ * on_close(ECONNRESET). (After an upgrade it is on_end.)
  */
 struct http1_conn *http1_serve_fd(uv_loop_t *loop, struct defer_queue *defer, int fd,
                                   const struct http1_server_options *options,

@@ -24,7 +24,7 @@ size_t http_listener_connections(const struct http_listener *l);
 
 /* Stop listening; connections in the middle of a request may end it until `grace_ms` have passed,
  * then they are aborted. on_closed comes when nothing is left; then the listener frees itself. */
-void http_listener_close(struct http_listener *l, unsigned grace_ms,
-                         void (*on_closed)(void *user), void *user);
+void http_listener_close(struct http_listener *l, unsigned grace_ms, void (*on_closed)(void *user),
+                         void *user);
 
 #endif

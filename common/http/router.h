@@ -10,10 +10,11 @@
 struct http_request {
     struct http_stream *stream;
     const struct http_head *head;
-    struct str path;                       /* raw, without the query */
-    struct str query;                      /* raw, without '?' */
-    char *params[ROUTE_PARAMS_MAX];        /* decoded; in the stream's arena; contain no NUL */
-    void *context;                         /* the router's */
+    struct str path;                /* raw, without the query */
+    struct str query;               /* raw, without '?' */
+    char *params[ROUTE_PARAMS_MAX]; /* decoded; in the stream's arena; contain no NUL */
+    void *context;                  /* the router's */
+    void *user;                     /* the handler's own */
 };
 
 struct http_route {
@@ -23,8 +24,10 @@ struct http_route {
     unsigned flags; /* the program's own */
 };
 
-/* Find the route of r->head and fill r->path, query, params. NULL and *status 404, 405 (then
- * *allow is a comma list in the arena) or 400 (bad escape) when there is none. */
+/* Find the route of r->head and fill r->path, query, params: the first one of the table that fits;
+ * a parameter is one segment that is not empty; HEAD is also answered by a route of GET. NULL and
+ * *status 404, 405 (then *allow is a comma list in the arena) or 400 (bad escape) when there is
+ * none. */
 const struct http_route *http_route_find(const struct http_route *table, struct http_request *r,
                                          int *status, const char **allow);
 
@@ -33,9 +36,11 @@ const struct http_route *http_route_find(const struct http_route *table, struct 
 char *http_query_get(struct http_request *r, const char *name, bool *bad);
 
 /* Collect a request's whole body, at most `max` bytes, then call done(r, body, n, 0) once; over the
- * limit done(r, NULL, 0, EFBIG), aborted requests done(r, NULL, 0, ECONNRESET). r is copied into
- * the stream's arena and stays valid until the stream closes. on_close (may be NULL) is told when
- * the stream is gone, after done; it is how a handler that answers later learns not to. */
+ * limit done(r, NULL, 0, EFBIG) (from inside this call when the request's length already tells),
+ * aborted requests done(r, NULL, 0, ECONNRESET), without memory ENOMEM. The body is followed by a
+ * NUL; it and r, which is copied into the stream's arena, stay valid until the stream closes.
+ * on_close (may be NULL) is told when the stream is gone, after done; it is how a handler that
+ * answers later learns not to. Takes s->events and s->user; done may replace both. */
 void http_collect_body(const struct http_request *r, size_t max,
                        void (*done)(struct http_request *r, const uint8_t *body, size_t n,
                                     int errnum),

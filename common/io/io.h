@@ -74,6 +74,11 @@ static inline void io_write(struct io *io, const void *data, size_t n)
     io->ops->writev(io, &iov, 1);
 }
 
+static inline void io_send_file(struct io *io, int fd, int64_t offset, size_t n)
+{
+    io->ops->send_file(io, fd, offset, n);
+}
+
 /* Send end of file after everything queued; reading goes on. */
 static inline void io_shutdown(struct io *io)
 {
