@@ -58,6 +58,11 @@ void http2_session_drain(struct http2_session *h);
  * delivered; the pointer is dead for the caller from here on. */
 void http2_session_abort(struct http2_session *h, int errnum);
 
+/* Streams whose on_close has not come yet. */
 size_t http2_session_streams(const struct http2_session *h);
+
+/* Bytes that a stream of a session holds to be sent. Beyond what http.h promises, an HTTP/2
+ * stream's on_writable comes each time this becomes 0. */
+size_t http2_stream_queued(const struct http_stream *s);
 
 #endif
