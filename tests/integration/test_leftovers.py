@@ -2,12 +2,14 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 
 import pytest
-from conftest import SANDPIT, Daemon, wait_for
+from conftest import Daemon, wait_for
 
 FAULTS = ["create.template", "create.journal", "create.boot", "create.hello", "create.configure",
           "create.record"]
@@ -53,29 +55,35 @@ def create(d, **body):
     return d.api("POST", "/v2/sandboxes", {"templateID": "base", "timeout": 300, **body})
 
 
+def borrow_templates(source, target):
+    """Copy the database, whose builds name their files by absolute paths, without sandboxes."""
+    with sqlite3.connect(f"file:{source}/sandpit.db?mode=ro", uri=True) as theirs, \
+            sqlite3.connect(f"{target}/sandpit.db") as mine:
+        theirs.backup(mine)
+        mine.execute("delete from sandboxes")
+        mine.commit()
+    os.chmod(f"{target}/sandpit.db", 0o600)
+
+
 @pytest.fixture
-def own_daemon(tmp_path, data_dir):
+def own_daemon(data_dir):
     """A daemon with a data directory of its own that borrows the session's templates."""
+    folder = tempfile.mkdtemp(prefix="sandpit-data-")
+    os.chmod(folder, 0o711)
+    borrow_templates(data_dir, folder)
     made = []
 
     def make(**kwargs):
-        folder = tmp_path / "data"
-        folder.mkdir(mode=0o711, exist_ok=True)
-        os.chmod(tmp_path, 0o711)
-        for parent in tmp_path.parents:
-            if parent != pathlib.Path("/") and str(parent).startswith("/tmp/"):
-                os.chmod(parent, 0o711)
-        subprocess.run([SANDPIT, "image", "import", "--data-dir", str(folder), "--from", data_dir],
-                       check=True, capture_output=True)
-        d = Daemon(str(folder), **kwargs)
+        d = Daemon(folder, **kwargs)
         made.append(d)
         return d.start()
 
     yield make
     for d in made:
         d.stop(signal.SIGKILL)
-        for pid in vmms(d.data_dir):
-            os.kill(pid, signal.SIGKILL)
+    for pid in vmms(folder):
+        os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder)
 
 
 def test_twenty_sandboxes_leave_nothing(daemon):
