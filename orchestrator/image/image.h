@@ -1,0 +1,59 @@
+/* Template images: how they are built, where they lie, how a VM is booted from one. */
+#ifndef ORCHESTRATOR_IMAGE_IMAGE_H
+#define ORCHESTRATOR_IMAGE_IMAGE_H
+
+#include "common/base/err.h"
+#include "orchestrator/image/manifest.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vmm_template;
+
+/* What a VMM needs of the build in `dir`. */
+void image_boot_files(const char *dir, const struct image_manifest *m, struct vmm_template *out);
+
+struct image_options {
+    const char *data_dir;
+    const char *name;   /* of the template, "base" */
+    const char *rootfs; /* folder or tar archive of the operator's; NULL: Debian, by mmdebstrap */
+    const char *envd;   /* static envd; NULL: image_find_envd() */
+    uint64_t disk_mb;   /* virtual size of the disk */
+    bool refresh;       /* take the newest packages instead of what the cache has */
+};
+
+/* What is told while an image is built. */
+struct image_progress {
+    enum { IMAGE_STEP_BEGINS, IMAGE_STEP_GOES_ON, IMAGE_STEP_DONE, IMAGE_STEP_CACHED } what;
+    unsigned step, steps; /* 1..steps */
+    const char *name;     /* of the step */
+    const char *detail;   /* what it does right now, or what came out; may be empty */
+    int64_t elapsed_ms;   /* of the step */
+};
+typedef void (*image_progress_cb)(void *user, const struct image_progress *p);
+
+struct image_result {
+    char template_id[64];
+    char build_id[64];
+    char dir[PATH_MAX];
+    bool unchanged; /* the template's current build was made of the same inputs */
+};
+
+/*
+ * Build a template: kernel, initramfs, root file system; then make it the current build of that
+ * name in the database. Blocking; runs child processes; needs root. Builds wait for each other.
+ * What one run finished is in the cache for the next, also when it was interrupted. The build's
+ * folder appears whole or not at all. 0 or -errno with a sentence.
+ */
+int image_build(const struct image_options *o, image_progress_cb progress, void *user,
+                struct image_result *out, struct err *err);
+
+/* Make a running image_build() end soon with -EINTR. Async-signal-safe. */
+void image_interrupt(void);
+
+/* Where envd is: SANDPIT_ENVD, else beside this program as it is built (../envd/envd) or installed
+ * (../lib/sandpit/envd). -ENOENT with what to do. */
+int image_find_envd(char out[static PATH_MAX], struct err *err);
+
+#endif
