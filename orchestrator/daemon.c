@@ -1,0 +1,178 @@
+#include "orchestrator/daemon.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "common/http/listener.h"
+#include "orchestrator/api/api.h"
+#include "orchestrator/proxy/proxy.h"
+#include "orchestrator/sandbox/host.h"
+#include "orchestrator/store/store.h"
+#include "orchestrator/vmm/vmm.h"
+
+#include <errno.h>
+#include <signal.h>
+
+/* Requests in flight may end for this long after the listeners were closed. */
+#define DRAIN_MS 2000
+
+struct daemon {
+    struct config *config;
+    uv_loop_t *loop;
+    struct defer_queue defer;
+    struct store *store;
+    struct vmm_driver *driver;
+    struct sandbox_host *host;
+    struct api *api;
+    struct proxy *proxy;
+    struct http_listener *listeners[2];
+    size_t open_listeners;
+    uv_signal_t on_term, on_int;
+    bool stopping;
+    int exit_code;
+};
+
+static void on_store_closed(void *user)
+{
+    struct daemon *d = user;
+    defer_queue_close(&d->defer);
+}
+
+static void on_host_stopped(void *user)
+{
+    struct daemon *d = user;
+    sandbox_host_free(TAKE(d->host));
+    if (d->proxy)
+        proxy_free(TAKE(d->proxy));
+    if (d->api)
+        api_free(TAKE(d->api));
+    vmm_driver_free(TAKE(d->driver));
+    store_close(TAKE(d->store), on_store_closed, d);
+}
+
+static void stop_host(struct daemon *d)
+{
+    sandbox_host_stop(d->host, d->config->ephemeral, on_host_stopped, d);
+}
+
+static void on_listener_closed(void *user)
+{
+    struct daemon *d = user;
+    if (--d->open_listeners == 0)
+        stop_host(d);
+}
+
+static void stop(struct daemon *d, int exit_code)
+{
+    if (d->stopping)
+        return;
+    d->stopping = true;
+    d->exit_code = exit_code;
+    uv_close((uv_handle_t *)&d->on_term, NULL);
+    uv_close((uv_handle_t *)&d->on_int, NULL);
+    if (d->open_listeners == 0) {
+        stop_host(d);
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(d->listeners); i++)
+        if (d->listeners[i])
+            http_listener_close(TAKE(d->listeners[i]), DRAIN_MS, on_listener_closed, d);
+}
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    log_info("stopping", LOG_INT("signal", signum));
+    stop(handle->data, 0);
+}
+
+static int listen_on(struct daemon *d, size_t n, uint16_t port, struct http_acceptor *acceptor,
+                     struct err *err)
+{
+    struct http_listener_options options = { .host = d->config->host,
+                                             .port = port,
+                                             .server = { .acceptor = acceptor, .h2c = true } };
+    int rc = http_listener_new(&d->listeners[n], d->loop, &d->defer, &options, err);
+    if (rc == 0)
+        d->open_listeners++;
+    return rc;
+}
+
+static void on_recovered(void *user, const struct err *err)
+{
+    struct daemon *d = user;
+    struct err why;
+    if (err) {
+        log_error("the sandboxes of the last run cannot be read", LOG_STR("reason", err->msg));
+        stop(d, 1);
+        return;
+    }
+    if (d->stopping)
+        return;
+    if (listen_on(d, 0, d->config->api_port, api_acceptor(d->api), &why) < 0 ||
+        listen_on(d, 1, d->config->proxy_port, proxy_acceptor(d->proxy), &why) < 0) {
+        log_error("cannot listen", LOG_STR("reason", why.msg));
+        stop(d, 1);
+        return;
+    }
+    config_set_proxy_port(d->config, http_listener_port(d->listeners[1]));
+    const struct vmm_host *vmm = vmm_driver_host(d->driver);
+    if (!vmm->kvm)
+        log_warn("sandboxes run under software emulation: everything in them is slower",
+                 LOG_STR("reason", vmm->kvm_reason));
+    if (!config_is_loopback(d->config))
+        log_warn("listening beyond loopback without TLS: put a TLS front end before it",
+                 LOG_STR("host", d->config->host));
+    log_info("sandpit is ready", LOG_STR("host", d->config->host),
+             LOG_INT("api_port", http_listener_port(d->listeners[0])),
+             LOG_INT("proxy_port", http_listener_port(d->listeners[1])),
+             LOG_STR("accelerator", vmm->accelerator), LOG_STR("vmm", vmm->version),
+             LOG_INT("sandboxes", sandbox_host_count(d->host, NULL)));
+}
+
+static int open_all(struct daemon *d, struct err *err)
+{
+    const struct config *c = d->config;
+    struct vmm_driver_options driver = { .loop = d->loop, .defer = &d->defer, .accel = c->accel };
+    int rc = store_new(&d->store, d->loop, c->data_dir, err);
+    if (rc == 0)
+        rc = vmm_driver_new(&d->driver, &driver, err);
+    if (rc < 0)
+        return rc;
+    struct sandbox_host_options host = {
+        .loop = d->loop, .defer = &d->defer, .config = c, .store = d->store, .driver = d->driver
+    };
+    d->host = sandbox_host_new(&host);
+    if (d->host) {
+        d->api = api_new(d->loop, &d->defer, c, d->store, d->host);
+        d->proxy = proxy_new(d->loop, &d->defer, d->host);
+    }
+    if (!d->host || !d->api || !d->proxy)
+        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+    return 0;
+}
+
+static void watch_signal(struct daemon *d, uv_signal_t *handle, int signum)
+{
+    uv_signal_init(d->loop, handle);
+    handle->data = d;
+    uv_signal_start(handle, on_signal, signum);
+}
+
+int daemon_run(struct config *config)
+{
+    struct daemon d = { .config = config, .loop = uv_default_loop() };
+    struct err err;
+    signal(SIGPIPE, SIG_IGN);
+    defer_queue_init(&d.defer, d.loop);
+    if (open_all(&d, &err) < 0) {
+        /* Nothing runs yet, and the process ends here: the system takes back what was opened. */
+        log_error("cannot start", LOG_STR("reason", err.msg));
+        return 1;
+    }
+    watch_signal(&d, &d.on_term, SIGTERM);
+    watch_signal(&d, &d.on_int, SIGINT);
+    sandbox_host_recover(d.host, on_recovered, &d);
+    uv_run(d.loop, UV_RUN_DEFAULT);
+    uv_loop_close(d.loop);
+    log_info("stopped");
+    return d.exit_code;
+}

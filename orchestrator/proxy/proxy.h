@@ -1,0 +1,18 @@
+/* Sandbox traffic: each request goes to the sandbox and port that its host or fields name. */
+#ifndef ORCHESTRATOR_PROXY_PROXY_H
+#define ORCHESTRATOR_PROXY_PROXY_H
+
+#include "common/http/http.h"
+#include "common/io/defer.h"
+#include "orchestrator/sandbox/sandbox.h"
+
+struct proxy;
+
+/* NULL when memory is out. */
+struct proxy *proxy_new(uv_loop_t *loop, struct defer_queue *defer, struct sandbox_host *sandboxes);
+struct http_acceptor *proxy_acceptor(struct proxy *p);
+
+/* After the last stream was closed. */
+void proxy_free(struct proxy *p);
+
+#endif
