@@ -123,7 +123,8 @@ int user_find(struct str name, struct user *out, struct err *err)
     if (rc < 0)
         return rc;
     struct str rest = buf_str(&passwd.text);
-    while (name.n && rest.p) {
+    bool is_name = name.n > 0 && str_find(name, ':') < 0 && str_find(name, '\n') < 0;
+    while (is_name && rest.p) {
         struct str line = str_split(&rest, '\n');
         if (line.n <= name.n || line.p[name.n] != ':' || !str_starts(line, name))
             continue;
