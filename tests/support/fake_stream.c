@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static struct fake_stream *fake_of(const struct http_stream *s)
 {
@@ -55,6 +56,20 @@ static void send_data(struct http_stream *s, const void *data, size_t n)
     struct fake_stream *f = fake_of(s);
     assert(f->status && !f->ended && !f->closed);
     buf_append(&f->body, data, n);
+    if (f->fills)
+        f->writable = false;
+}
+
+static void send_file(struct http_stream *s, int fd, int64_t offset, size_t n)
+{
+    struct fake_stream *f = fake_of(s);
+    assert(f->status && !f->ended && !f->closed);
+    uint8_t *to = buf_reserve(&f->body, n);
+    assert(to);
+    ssize_t got = pread(fd, to, n, offset);
+    assert(got == (ssize_t)n);
+    buf_commit(&f->body, (size_t)got);
+    close(fd);
 }
 
 static void send_end(struct http_stream *s, const struct http_field *trailers, size_t n)
@@ -86,6 +101,7 @@ static void reset(struct http_stream *s)
 static const struct http_stream_ops ops = {
     .send_head = send_head,
     .send_data = send_data,
+    .send_file = send_file,
     .send_end = send_end,
     .consume = consume,
     .writable = writable,

@@ -24,6 +24,7 @@ struct fake_stream {
     struct buf body;
     bool ended, was_reset, closed;
     bool writable;          /* what http_writable() says; true at first */
+    bool fills;             /* it becomes false with each piece of data sent */
     size_t given, consumed; /* bytes of request body */
 };
 
