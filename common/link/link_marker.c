@@ -108,3 +108,14 @@ bool link_scanner_feed(struct link_scanner *s, const uint8_t *data, size_t n,
     }
     return false;
 }
+
+void link_scanner_change(struct link_scanner *s, const uint8_t pattern[static LINK_SECRET_SIZE],
+                         void (*pass)(void *user, const uint8_t *p, size_t n), void *user)
+{
+    uint8_t held[sizeof(s->held)];
+    size_t n = s->nheld;
+    memcpy(held, s->held, n);
+    link_scanner_init(s, pattern);
+    if (pass && n > 0)
+        pass(user, held, n);
+}

@@ -40,4 +40,8 @@ bool link_scanner_feed(struct link_scanner *s, const uint8_t *data, size_t n,
                        void (*pass)(void *user, const uint8_t *p, size_t n), void *user,
                        uint8_t nonce[static LINK_NONCE_SIZE], size_t *used);
 
+/* Look for another pattern from now on. What was held back is no marker then, and is passed on. */
+void link_scanner_change(struct link_scanner *s, const uint8_t pattern[static LINK_SECRET_SIZE],
+                         void (*pass)(void *user, const uint8_t *p, size_t n), void *user);
+
 #endif
