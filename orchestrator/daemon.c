@@ -37,16 +37,19 @@ static void on_store_closed(void *user)
     defer_queue_close(&d->defer);
 }
 
+static void on_api_freed(void *user)
+{
+    struct daemon *d = user;
+    proxy_free(TAKE(d->proxy));
+    sandbox_host_free(TAKE(d->host));
+    vmm_driver_free(TAKE(d->driver));
+    store_close(TAKE(d->store), on_store_closed, d);
+}
+
 static void on_host_stopped(void *user)
 {
     struct daemon *d = user;
-    sandbox_host_free(TAKE(d->host));
-    if (d->proxy)
-        proxy_free(TAKE(d->proxy));
-    if (d->api)
-        api_free(TAKE(d->api));
-    vmm_driver_free(TAKE(d->driver));
-    store_close(TAKE(d->store), on_store_closed, d);
+    api_free(TAKE(d->api), on_api_freed, d);
 }
 
 static void stop_host(struct daemon *d)
@@ -142,7 +145,8 @@ static int open_all(struct daemon *d, struct err *err)
     };
     d->host = sandbox_host_new(&host);
     if (d->host) {
-        d->api = api_new(d->loop, &d->defer, c, d->store, d->host);
+        struct api_options api = { .config = c, .store = d->store, .host = d->host };
+        d->api = api_new(&api);
         d->proxy = proxy_new(d->loop, &d->defer, d->host);
     }
     if (!d->host || !d->api || !d->proxy)

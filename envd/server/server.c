@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/http/router.h"
+#include "common/link/guest_protocol.h"
 #include "envd/files/files.h"
 #include "envd/server/rest.h"
 
@@ -47,7 +48,7 @@ static void on_request(struct http_acceptor *a, struct http_stream *s, const str
         path.n = (size_t)query;
 
     /* A request forwarded for a client is as untrusted as one over TCP. */
-    s->trusted = s->trusted && !http_field_get(head, ENVD_PUBLIC_FIELD).p;
+    s->trusted = s->trusted && !http_field_get(head, GUEST_PUBLIC_FIELD).p;
 
     if (str_eq(head->method, STR("OPTIONS")) &&
         http_field_get(head, "access-control-request-method").p) {

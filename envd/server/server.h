@@ -10,10 +10,6 @@ struct envd_server {
     struct rpc_server rpc;
 };
 
-/* Requests that the orchestrator forwards for a client carry this field: they came over the link,
- * but may not reach the control service. */
-#define ENVD_PUBLIC_FIELD "sandpit-public"
-
 void envd_server_init(struct envd_server *s, struct envd *e);
 
 #endif
