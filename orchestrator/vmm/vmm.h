@@ -23,10 +23,14 @@ struct vmm_template {
     char cmdline[512];     /* kernel command line, without what the driver adds */
 };
 
+#define VMM_VCPUS_MAX     64
+#define VMM_MEMORY_MIN_MB 64
+#define VMM_MEMORY_MAX_MB 1048576
+
 struct vmm_config {
     const char *id;      /* the sandbox's, [a-z0-9]+ */
-    const char *run_dir; /* exists, 0700 of the daemon; the driver gives it to the VMM's uid and
-                            keeps everything of this VM in it: sockets, overlay, console */
+    const char *run_dir; /* exists, 0700 of the daemon, and stays so: the VMM gets its files as
+                            descriptors. Holds everything of this VM: sockets, overlay, console */
     struct vmm_template template;
     unsigned vcpus;
     unsigned memory_mb;
@@ -41,12 +45,14 @@ enum vmm_end {
     VMM_END_PANIC,    /* the guest's kernel panicked */
     VMM_END_EXIT,     /* the VMM's process ended by itself */
     VMM_END_HUNG,     /* the VMM did not answer in time and was killed */
+    VMM_END_DISK,     /* the VM's disk could not be written on the host, and it was killed */
 };
 const char *vmm_end_name(enum vmm_end end);
 
 struct vmm_events {
-    /* The VM is gone and its process reaped; told once, also when the start failed after it had
-     * a process; not told after vmm_destroy(), whose own callback comes. */
+    /* A VM that ran is gone and its process reaped. Told once; v lives on (for the console's tail)
+     * until vmm_destroy(). Not told of a start that failed, of which done tells, and not after
+     * vmm_destroy(), whose own callback comes. */
     void (*on_end)(struct vmm *v, enum vmm_end end, const char *detail);
 };
 
@@ -59,16 +65,22 @@ struct vmm_record {
 struct vmm_driver;
 
 struct vmm_host {
-    bool kvm;               /* KVM runs a stock guest here; otherwise TCG */
-    char accelerator[8];    /* "kvm" or "tcg" */
-    char version[64];       /* of the VMM program */
-    char kvm_reason[160];   /* why KVM is not used, a sentence; empty when it is */
+    bool kvm;             /* KVM runs a stock guest here; otherwise TCG */
+    char accelerator[8];  /* "kvm" or "tcg" */
+    char version[64];     /* of the VMM program */
+    char kvm_reason[256]; /* why KVM is not used, a sentence; empty when it is */
+    char machine[32];     /* machine type, with its version */
+    char weakness[160];   /* what VMMs are not kept from on this host; empty: nothing */
 };
 
 struct vmm_driver_options {
     uv_loop_t *loop;
     struct defer_queue *defer;
-    const char *accel; /* "auto", "kvm", "tcg" */
+    const char *accel;   /* "auto", "kvm", "tcg" */
+    const char *program; /* of the VMM; NULL: found by its name */
+    /* Each VMM is asked for its state this often and must answer within the deadline, or it is
+     * killed. 0: the defaults of 5 s and 10 s. */
+    unsigned ping_interval_ms, ping_deadline_ms;
 };
 
 /* Find the VMM program and probe the accelerator: with "auto" a minimal guest is started under KVM
@@ -93,25 +105,34 @@ struct vmm *vmm_adopt(struct vmm_driver *d, const struct vmm_config *config,
                       void (*done)(struct vmm *v, const struct err *err));
 
 void *vmm_user(const struct vmm *v);
+
+/* Whether the virtual CPUs stand still, by what the VMM said last. Tells about an adopted VM whose
+ * daemon died between vmm_pause() and vmm_resume(). */
+bool vmm_is_paused(const struct vmm *v);
+
 const struct vmm_record *vmm_record(const struct vmm *v);
 const struct link_address *vmm_link_address(const struct vmm *v);
 
-/* Stop and continue the virtual CPUs. done(user, err) once. */
+/* Stop and continue the virtual CPUs. done(user, err) once, from the loop; for a running VM only.
+ * When the VMM does not answer it is killed, and on_end comes too. */
 void vmm_pause(struct vmm *v, void (*done)(void *user, const struct err *err), void *user);
 void vmm_resume(struct vmm *v, void (*done)(void *user, const struct err *err), void *user);
 
 /* The newest console output (at most n bytes) into out; how many. For the death record. */
 size_t vmm_console_tail(const struct vmm *v, char *out, size_t n);
 
-/* Kill the VMM, reap it, remove everything in run_dir and run_dir itself; then done(user) and v is
- * freed. No other callback comes any more. */
+/* Kill the VMM, reap it, remove everything in run_dir and run_dir itself; then done(user) (may be
+ * NULL) and v is freed. No other callback comes any more. A start that failed did the same. */
 void vmm_destroy(struct vmm *v, void (*done)(void *user), void *user);
 
-/* Let go of the VM without touching it (the daemon stops, the sandbox stays). Frees v. */
+/* Let go of the VM without touching it (the daemon stops, the sandbox stays). v frees itself in the
+ * loop's next turns, no callback comes. A VM that was not started yet is destroyed instead. */
 void vmm_release(struct vmm *v);
 
 /* End a VM of an earlier daemon that is not to be adopted: kill the recorded process if it is still
- * that one, wait for it (bounded), remove run_dir. Blocking; call before serving. */
+ * that one, wait for it (bounded), remove run_dir. record may be NULL or hold pid 0: then the one
+ * that the driver left in run_dir before the VMM ran is used, so that no VMM escapes a daemon that
+ * died while it started it. Blocking; call before serving. */
 void vmm_sweep(const char *run_dir, const struct vmm_record *record);
 
 #endif

@@ -1,0 +1,164 @@
+#include "orchestrator/vmm/qemu/args.h"
+
+#include "common/link/link_marker.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Every device has its PCI slot here: device order and addresses are part of a snapshot. */
+#define SLOT_DISK    "0x03"
+#define SLOT_SERIAL  "0x04"
+#define SLOT_NET     "0x05"
+#define SLOT_RNG     "0x06"
+#define SLOT_PVPANIC "0x07"
+
+/* Modern virtio only: less to emulate, less to attack. */
+#define VIRTIO "disable-legacy=on,disable-modern=off"
+
+/* A locally administered address, the same in every VM, as every clone of a snapshot has it. */
+#define NIC_MAC "02:53:50:00:00:01"
+
+/* Translated code is kept up to this much; QEMU's own default is 1 GiB for each VM. */
+#define TCG_CACHE_MB 256
+
+/*
+ * What the driver adds to a template's command line: the console; a reboot after a panic, which
+ * QEMU turns into an end; no waiting for the real hardware that a virtual machine has not.
+ */
+#define CMDLINE_ADDED                                                                              \
+    "console=ttyS0 panic=1 oops=panic reboot=t no_timer_check random.trust_cpu=on "                \
+    "i8042.noaux i8042.nomux i8042.nopnp i8042.dumbkbd"
+
+const char *const qemu_machine_types[] = { "pc-i440fx-7.2", "pc-i440fx-8.2", "pc-i440fx-6.2",
+                                           NULL };
+
+void qemu_args_deinit(struct qemu_args *a)
+{
+    for (size_t i = 0; i < a->n; i++)
+        free(a->argv[i]);
+    *a = (struct qemu_args){ 0 };
+}
+
+void qemu_args_add(struct qemu_args *a, const char *fmt, ...)
+{
+    va_list ap;
+    char *text = NULL;
+    va_start(ap, fmt);
+    int n = a->n < QEMU_ARGS_MAX ? vasprintf(&text, fmt, ap) : -1;
+    va_end(ap);
+    if (n < 0)
+        a->failed = true;
+    else
+        a->argv[a->n++] = text;
+}
+
+static void add2(struct qemu_args *a, const char *option, const char *value)
+{
+    qemu_args_add(a, "%s", option);
+    qemu_args_add(a, "%s", value);
+}
+
+void qemu_args_base(struct qemu_args *a, const struct qemu_machine *m)
+{
+    qemu_args_add(a, "%s", m->program);
+    add2(a, "-name", "sandpit");
+    add2(a, "-nodefaults", "-no-user-config");
+    add2(a, "-display", "none");
+    qemu_args_add(a, "-accel");
+    if (m->kvm)
+        qemu_args_add(a, "kvm");
+    else
+        qemu_args_add(a, "tcg,thread=multi,tb-size=%d", TCG_CACHE_MB);
+    add2(a, "-cpu", "max");
+    add2(a, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+}
+
+static void add_memory(struct qemu_args *a, const struct qemu_machine *m)
+{
+    qemu_args_add(a, "-m");
+    qemu_args_add(a, "%u", m->memory_mb);
+    qemu_args_add(a, "-object");
+    qemu_args_add(a, "memory-backend-file,id=ram,size=%uM,mem-path=/proc/self/fd/%d,share=on",
+                  m->memory_mb, QEMU_FD_MEMORY);
+    qemu_args_add(a, "-M");
+    qemu_args_add(a, "%s,usb=off,vmport=off,memory-backend=ram", m->machine);
+    qemu_args_add(a, "-smp");
+    qemu_args_add(a, "cpus=%u,sockets=1,cores=%u,threads=1", m->vcpus, m->vcpus);
+}
+
+static void add_socket(struct qemu_args *a, const char *id, int fd)
+{
+    qemu_args_add(a, "-chardev");
+    qemu_args_add(a, "socket,id=%s,fd=%d,server=on,wait=off", id, fd);
+}
+
+/* QMP, the serial console, the port of the guest link. */
+static void add_channels(struct qemu_args *a)
+{
+    add_socket(a, "qmp", QEMU_FD_QMP);
+    add2(a, "-mon", "chardev=qmp,mode=control");
+    add_socket(a, "console", QEMU_FD_CONSOLE);
+    add2(a, "-serial", "chardev:console");
+    add_socket(a, "link", QEMU_FD_LINK);
+    add2(a, "-device", "virtio-serial-pci,id=serial0,max_ports=2,addr=" SLOT_SERIAL "," VIRTIO);
+    add2(a, "-device",
+         "virtserialport,id=link0,bus=serial0.0,nr=1,chardev=link,name=" LINK_PORT_NAME);
+}
+
+static void add_disk(struct qemu_args *a)
+{
+    qemu_args_add(a, "-blockdev");
+    qemu_args_add(a, "driver=file,node-name=rootfs-file,filename=/proc/self/fd/%d,read-only=on",
+                  QEMU_FD_ROOTFS);
+    add2(a, "-blockdev", "driver=raw,node-name=rootfs,file=rootfs-file,read-only=on");
+    qemu_args_add(a, "-blockdev");
+    qemu_args_add(a, "driver=file,node-name=disk-file,filename=/proc/self/fd/%d,discard=unmap",
+                  QEMU_FD_DISK);
+    add2(a, "-blockdev", "driver=qcow2,node-name=disk,file=disk-file,backing=rootfs,discard=unmap");
+    add2(a, "-device",
+         "virtio-blk-pci,id=disk0,drive=disk,werror=enospc,rerror=report,addr=" SLOT_DISK
+         "," VIRTIO);
+}
+
+/* The card is there from the first day and its link is down; a hub port is a network of nothing. It
+ * has no vnet header, so the guest negotiates what every back end can give it later. */
+static void add_network(struct qemu_args *a)
+{
+    add2(a, "-netdev", "hubport,id=hub0,hubid=0");
+    add2(a, "-device",
+         "virtio-net-pci,id=" QEMU_NIC_ID ",netdev=hub0,mac=" NIC_MAC ",romfile=,addr=" SLOT_NET
+         "," VIRTIO);
+}
+
+static void add_small_devices(struct qemu_args *a)
+{
+    add2(a, "-object", "rng-builtin,id=rng");
+    add2(a, "-device", "virtio-rng-pci,id=rng0,rng=rng,addr=" SLOT_RNG "," VIRTIO);
+    add2(a, "-device", "pvpanic-pci,id=pvpanic0,addr=" SLOT_PVPANIC);
+    add2(a, "-rtc", "base=utc");
+    add2(a, "-boot", "menu=off,strict=on");
+    qemu_args_add(a, "-no-reboot");
+    add2(a, "-action", "panic=shutdown");
+}
+
+int qemu_args_build(struct qemu_args *a, const struct qemu_machine *m, struct err *err)
+{
+    qemu_args_base(a, m);
+    add_memory(a, m);
+    add_channels(a);
+    add_disk(a);
+    add_network(a);
+    add_small_devices(a);
+    qemu_args_add(a, "-kernel");
+    qemu_args_add(a, "/proc/self/fd/%d", QEMU_FD_KERNEL);
+    qemu_args_add(a, "-initrd");
+    qemu_args_add(a, "/proc/self/fd/%d", QEMU_FD_INITRAMFS);
+    qemu_args_add(a, "-append");
+    qemu_args_add(a, "%s %s", CMDLINE_ADDED, m->cmdline);
+    qemu_args_add(a, "-S");
+    if (a->failed)
+        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory for QEMU's command line");
+    return 0;
+}

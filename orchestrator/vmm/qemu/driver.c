@@ -1,0 +1,131 @@
+/* The driver itself, and what is known about a VM without asking QEMU. */
+#include "orchestrator/vmm/qemu/probe.h"
+#include "orchestrator/vmm/qemu/vm.h"
+
+#include "common/base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+const char *vmm_end_name(enum vmm_end end)
+{
+    switch (end) {
+    case VMM_END_KILLED:
+        return "killed";
+    case VMM_END_SHUTDOWN:
+        return "shutdown";
+    case VMM_END_PANIC:
+        return "panic";
+    case VMM_END_EXIT:
+        return "vmm_exit";
+    case VMM_END_HUNG:
+        return "hung";
+    case VMM_END_DISK:
+        return "disk";
+    }
+    return "unknown";
+}
+
+/* Decide on the accelerator, by trying. */
+static int choose_accelerator(struct vmm_driver *d, const char *accel, struct err *err)
+{
+    struct err why = { 0 };
+    if (strcmp(accel, "tcg") == 0) {
+        snprintf(d->host.kvm_reason, sizeof(d->host.kvm_reason), "emulation was asked for");
+    } else if (strcmp(accel, "auto") != 0 && strcmp(accel, "kvm") != 0) {
+        return err_set(err, ERR_INVALID, EINVAL, "accelerator \"%s\" is none of auto, kvm, tcg",
+                       accel);
+    } else if (probe_guest_run(d->program, d->machine, &d->means, true, PROBE_KVM_DEADLINE_MS,
+                               &why) == 0) {
+        d->host.kvm = true;
+    } else if (strcmp(accel, "kvm") == 0) {
+        return err_set(err, ERR_PRECONDITION, ENODEV, "KVM was asked for and does not work: %s",
+                       why.msg);
+    } else {
+        snprintf(d->host.kvm_reason, sizeof(d->host.kvm_reason), "%s", why.msg);
+    }
+    snprintf(d->host.accelerator, sizeof(d->host.accelerator), d->host.kvm ? "kvm" : "tcg");
+    return 0;
+}
+
+static int probe(struct vmm_driver *d, const struct vmm_driver_options *o, struct err *err)
+{
+    int rc = 0;
+    if (!o->program)
+        rc = probe_program(d->program, err);
+    else if (!str_copy(str_of(o->program), d->program, sizeof(d->program)))
+        rc = err_set(err, ERR_INVALID, ENAMETOOLONG, "the path of the VMM program is too long");
+    if (rc < 0)
+        return rc;
+    jail_probe(&d->means);
+    jail_weakness(&d->means, d->host.weakness, sizeof(d->host.weakness));
+    rc = probe_version(d->program, &d->means, d->host.version, sizeof(d->host.version), err);
+    if (rc == 0)
+        rc = probe_machine(d->program, &d->means, &d->machine, err);
+    if (rc == 0)
+        rc = choose_accelerator(d, o->accel ? o->accel : "auto", err);
+    if (rc == 0)
+        snprintf(d->host.machine, sizeof(d->host.machine), "%s", d->machine);
+    return rc;
+}
+
+int vmm_driver_new(struct vmm_driver **out, const struct vmm_driver_options *options,
+                   struct err *err)
+{
+    struct vmm_driver *d = calloc(1, sizeof(*d));
+    if (!d)
+        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+    d->loop = options->loop;
+    d->defer = options->defer;
+    d->ping_interval_ms =
+        options->ping_interval_ms ? options->ping_interval_ms : QEMU_PING_INTERVAL_MS;
+    d->ping_deadline_ms =
+        options->ping_deadline_ms ? options->ping_deadline_ms : QEMU_PING_DEADLINE_MS;
+    int rc = probe(d, options, err);
+    if (rc < 0) {
+        free(d);
+        return rc;
+    }
+    log_info("vmm", LOG_STR("version", d->host.version), LOG_STR("machine", d->host.machine),
+             LOG_STR("accelerator", d->host.accelerator), LOG_STR("reason", d->host.kvm_reason));
+    if (d->host.weakness[0])
+        log_warn("vmm jail is weak", LOG_STR("what", d->host.weakness));
+    *out = d;
+    return 0;
+}
+
+const struct vmm_host *vmm_driver_host(const struct vmm_driver *d)
+{
+    return &d->host;
+}
+
+void vmm_driver_free(struct vmm_driver *d)
+{
+    free(d);
+}
+
+void *vmm_user(const struct vmm *v)
+{
+    return v->user;
+}
+
+bool vmm_is_paused(const struct vmm *v)
+{
+    return v->paused;
+}
+
+const struct vmm_record *vmm_record(const struct vmm *v)
+{
+    return &v->record;
+}
+
+const struct link_address *vmm_link_address(const struct vmm *v)
+{
+    return &v->link;
+}
+
+size_t vmm_console_tail(const struct vmm *v, char *out, size_t n)
+{
+    char path[PATH_MAX];
+    return vm_path(v, RUN_LOG, path, sizeof(path)) == 0 ? console_tail(path, out, n) : 0;
+}

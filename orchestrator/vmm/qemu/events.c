@@ -1,0 +1,153 @@
+/* A VM that runs: what QEMU tells by itself, and whether it still answers. */
+#include "orchestrator/vmm/qemu/vm.h"
+
+#include "common/base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+/* QEMU is about to exit by itself. */
+static void on_shutdown(struct vmm *v, const json_t *data)
+{
+    const char *reason = text_of(data, "reason");
+    if (strcmp(reason, "guest-panic") == 0)
+        vm_note_end(v, VMM_END_PANIC, "the guest's kernel panicked");
+    else if (strcmp(reason, "guest-reset") == 0)
+        vm_note_end(v, VMM_END_SHUTDOWN, "the guest rebooted");
+    else if (strcmp(reason, "guest-shutdown") == 0)
+        vm_note_end(v, VMM_END_SHUTDOWN, "the guest powered off");
+    vm_expect_end(v);
+}
+
+/* Told for each request that failed: on a full disk QEMU has stopped the guest, other errors it has
+ * handed to the guest. */
+static void on_block_error(struct vmm *v, const json_t *data)
+{
+    char detail[256];
+    snprintf(detail, sizeof(detail), "the host failed to %s the VM's disk: %.160s",
+             strcmp(text_of(data, "operation"), "read") == 0 ? "read" : "write",
+             text_of(data, "reason"));
+    if (strcmp(text_of(data, "action"), "stop") == 0) {
+        vm_kill(v, VMM_END_DISK, detail);
+    } else if (!v->disk_warned) {
+        v->disk_warned = true;
+        log_warn("vm disk error", LOG_STR("id", v->id), LOG_STR("detail", detail));
+    }
+}
+
+void vm_on_event(struct vmm *v, const char *name, const json_t *data)
+{
+    enum vm_state state = (enum vm_state)sm_state(&v->sm);
+    if (strcmp(name, "STOP") == 0)
+        v->paused = true;
+    else if (strcmp(name, "RESUME") == 0)
+        v->paused = false;
+    if (state != VM_RUNNING && state != VM_DYING)
+        return;
+    if (strcmp(name, "SHUTDOWN") == 0)
+        on_shutdown(v, data);
+    else if (strcmp(name, "RESET") == 0)
+        vm_kill(v, VMM_END_SHUTDOWN, "the guest reset the machine");
+    else if (strcmp(name, "GUEST_PANICKED") == 0)
+        vm_note_end(v, VMM_END_PANIC, "the guest's kernel panicked");
+    else if (strcmp(name, "BLOCK_IO_ERROR") == 0)
+        on_block_error(v, data);
+}
+
+static void kill_unanswering(struct vmm *v)
+{
+    char detail[128];
+    snprintf(detail, sizeof(detail), "QEMU did not answer within %u ms",
+             v->driver->ping_deadline_ms);
+    vm_kill(v, VMM_END_HUNG, detail);
+}
+
+static void on_pong(void *user, const json_t *result, const struct err *err)
+{
+    struct vmm *v = user;
+    v->ping_sent = false;
+    if (sm_state(&v->sm) != VM_RUNNING)
+        return;
+    if (err) {
+        if (err->code == ERR_DEADLINE)
+            kill_unanswering(v);
+        return; /* a lost connection is told elsewhere */
+    }
+    v->paused = !json_is_true(json_object_get(result, "running"));
+    const char *status = text_of(result, "status");
+    if (strcmp(status, "io-error") == 0)
+        vm_kill(v, VMM_END_DISK, "the VM's disk could not be written on the host");
+    else if (strcmp(status, "internal-error") == 0)
+        vm_kill(v, VMM_END_EXIT, "QEMU stopped the VM after an internal error");
+}
+
+static void on_ping_time(uv_timer_t *timer)
+{
+    struct vmm *v = container_of(timer, struct vmm, timer);
+    if (v->ping_sent)
+        return;
+    v->ping_sent =
+        qmp_execute(&v->qmp, "query-status", NULL, v->driver->ping_deadline_ms, on_pong, v) == 0;
+}
+
+void vm_running(struct vmm *v)
+{
+    unsigned every = v->driver->ping_interval_ms;
+    sm_move(&v->sm, VM_RUNNING);
+    uv_timer_start(&v->timer, on_ping_time, every, every);
+    void (*done)(struct vmm *, const struct err *) = v->done;
+    v->done = NULL;
+    done(v, NULL);
+}
+
+static void on_op_done(void *user, const json_t *result, const struct err *err)
+{
+    struct vm_op *op = user;
+    struct vm_op told = *op;
+    (void)result;
+    if (!err)
+        told.v->paused = told.pause;
+    else if (err->code == ERR_DEADLINE)
+        kill_unanswering(told.v);
+    list_remove(&op->node);
+    free(op);
+    told.done(told.user, err);
+}
+
+static void on_op_refused(struct deferred *d)
+{
+    struct vm_op *op = container_of(d, struct vm_op, defer);
+    struct err err;
+    err_fill(&err, ERR_PRECONDITION, "the VM is not running");
+    on_op_done(op, NULL, &err);
+}
+
+static void start_op(struct vmm *v, bool pause, void (*done)(void *user, const struct err *err),
+                     void *user)
+{
+    struct vm_op *op = calloc(1, sizeof(*op));
+    if (!op)
+        abort(); /* nobody could be told */
+    *op = (struct vm_op){ .v = v, .pause = pause, .done = done, .user = user };
+    list_push_back(&v->ops, &op->node);
+    if (sm_state(&v->sm) != VM_RUNNING ||
+        qmp_execute(&v->qmp, pause ? "stop" : "cont", NULL, v->driver->ping_deadline_ms, on_op_done,
+                    op) < 0)
+        defer(v->driver->defer, &op->defer, on_op_refused);
+}
+
+void vmm_pause(struct vmm *v, void (*done)(void *user, const struct err *err), void *user)
+{
+    start_op(v, true, done, user);
+}
+
+void vmm_resume(struct vmm *v, void (*done)(void *user, const struct err *err), void *user)
+{
+    start_op(v, false, done, user);
+}
