@@ -44,7 +44,7 @@ void http1_conn_abort(struct http1_conn *c);
 /*
  * A client connection that makes one request at a time over `io`, which it takes over: `io` points
  * into an object allocated by the caller; free_io(io) is called after its on_closed. io->events is
- * replaced. Used over TCP or unix sockets (io_fd) and over CONNECT tunnels (io_tunnel).
+ * replaced, reading is started. NULL when memory is out; then io is still the caller's. Used over TCP or unix sockets (io_fd) and over CONNECT tunnels (io_tunnel).
  */
 struct http1_client;
 struct http1_client *http1_client_new(uv_loop_t *loop, struct defer_queue *defer, struct io *io,
@@ -59,7 +59,8 @@ struct http_stream *http1_client_stream(struct http1_client *c,
 /* Whether another request may be sent (keep-alive). */
 bool http1_client_reusable(const struct http1_client *c);
 
-/* Close now, or, when a request is in flight, reset it. Frees itself. */
+/* Close now; a request in flight gets on_close(ECANCELED) from the loop. Frees itself; the pointer
+ * is dead from here on. To be called once for every client, also when its connection is over. */
 void http1_client_close(struct http1_client *c);
 
 #endif

@@ -154,6 +154,16 @@ static ssize_t write_file(struct io_fd *s)
 
 static void more(struct io_fd *s);
 
+/* Nothing can be written any more. The peer may have said why before it closed: that is read first,
+ * from the loop, where on_error follows. */
+static void write_failed(struct io_fd *s, int errnum)
+{
+    s->error = errnum;
+    buf_deinit(&s->out);
+    s->file.left = 0;
+    more(s);
+}
+
 /* Everything was handed to the kernel. */
 static void drained(struct io_fd *s)
 {
@@ -185,7 +195,7 @@ static void flush(struct io_fd *s)
             }
         }
         if (wrote < 0) {
-            fail(s, (int)-wrote);
+            write_failed(s, (int)-wrote);
             return;
         }
         if (wrote == 0) {
@@ -193,7 +203,7 @@ static void flush(struct io_fd *s)
             return;
         }
     }
-    if (is_over(s))
+    if (is_over(s) || s->error)
         return;
     if (pending(&s->io) == 0) {
         buf_deinit(&s->out);
@@ -254,8 +264,13 @@ static void on_more(uv_idle_t *idle)
 {
     struct io_fd *s = container_of(idle, struct io_fd, more);
     uv_idle_stop(idle);
-    if (s->error)
-        fail(s, s->error);
+    if (s->error) {
+        if (read_some(s) == READ_LEFT)
+            more(s);
+        else
+            fail(s, s->error);
+        return;
+    }
     if (s->kind == IO_FD_STREAM || s->writable)
         flush(s);
     if (s->kind == IO_FD_PORT && read_some(s) == READ_LEFT)
@@ -289,13 +304,6 @@ static void read_stop(struct io *io)
     watch(s);
 }
 
-/* A failure inside a call: told by on_error from the loop. */
-static void fail_later(struct io_fd *s, int errnum)
-{
-    s->error = errnum;
-    more(s);
-}
-
 static void fd_writev(struct io *io, const struct iovec *iov, int count)
 {
     struct io_fd *s = of(io);
@@ -308,7 +316,7 @@ static void fd_writev(struct io *io, const struct iovec *iov, int count)
     if (s->kind == IO_FD_STREAM && pending(io) == 0) {
         ssize_t n = write_out(s, iov, count);
         if (n < 0) {
-            fail_later(s, (int)-n);
+            write_failed(s, (int)-n);
             return;
         }
         done = (size_t)n;
@@ -317,7 +325,7 @@ static void fd_writev(struct io *io, const struct iovec *iov, int count)
         size_t skip = done < iov[i].iov_len ? done : iov[i].iov_len;
         done -= skip;
         if (!buf_append(&s->out, (const uint8_t *)iov[i].iov_base + skip, iov[i].iov_len - skip)) {
-            fail_later(s, ENOMEM);
+            write_failed(s, ENOMEM);
             return;
         }
     }
