@@ -12,11 +12,14 @@
     " memory_mb, disk_mb, secure, private_traffic, metadata, config, vmm_pid, vmm_start_ticks,"    \
     " link_secret, uid, run_dir"
 
-/* 1 when the template was spawned by this, 0 when the sandbox was there before, or -errno. */
-static int is_new(struct db *db, const char *id, struct err *err)
+/* Whether this is the moment that counts for the template: 1, 0, or -errno. */
+static int begins_to_run(struct db *db, const struct store_sandbox *sb, struct err *err)
 {
+    if (strcmp(sb->state, "running") != 0)
+        return 0;
     AUTO_STMT sqlite3_stmt *st = NULL;
-    int rc = db_query(db, &st, err, "SELECT 1 FROM sandboxes WHERE id = ?", "s", id);
+    int rc = db_query(db, &st, err, "SELECT 1 FROM sandboxes WHERE id = ? AND state = 'running'",
+                      "s", sb->id);
     if (rc == 0)
         rc = db_step(db, st, err);
     return rc < 0 ? rc : !rc;
@@ -25,10 +28,10 @@ static int is_new(struct db *db, const char *id, struct err *err)
 static int put(struct db *db, const struct store_sandbox *sb, struct err *err)
 {
     if (FAULT_POINT("store.sandbox_put"))
-        return err_set(err, ERR_EXHAUSTED, ENOSPC, "no space left for the database");
-    int fresh = is_new(db, sb->id, err);
-    if (fresh < 0)
-        return fresh;
+        return err_set(err, ERR_INTERNAL, ENOSPC, "no space left for the database");
+    int begins = begins_to_run(db, sb, err);
+    if (begins < 0)
+        return begins;
     int rc =
         db_run(db, err,
                "REPLACE INTO sandboxes (" SANDBOX_COLUMNS
@@ -39,7 +42,7 @@ static int put(struct db *db, const struct store_sandbox *sb, struct err *err)
                (int64_t)sb->secure, (int64_t)sb->private_traffic, sb->metadata, sb->config,
                (int64_t)sb->vmm_pid, (int64_t)sb->vmm_start_ticks, (const void *)sb->link_secret,
                sizeof(sb->link_secret), (int64_t)sb->uid, sb->run_dir);
-    if (rc || !fresh)
+    if (rc || !begins)
         return rc;
     return db_run(db, err,
                   "UPDATE templates SET spawn_count = spawn_count + 1, last_spawned_ns = ?"

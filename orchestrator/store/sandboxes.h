@@ -44,7 +44,7 @@ struct store_death {
     const char *detail; /* at most DEATH_DETAIL_MAX bytes are kept, the last */
 };
 
-/* Write a sandbox, new or changed. A new one also counts for its template. */
+/* Write a sandbox, new or changed. When it becomes "running" it also counts for its template. */
 int db_sandbox_put(struct db *db, const struct store_sandbox *sb, struct err *err);
 
 /* A changed end time alone. No error when there is no such sandbox. */

@@ -14,9 +14,9 @@ int db_error(struct db *db, int sqlite_rc, struct err *err)
     case SQLITE_LOCKED:
         return err_set(err, ERR_UNAVAILABLE, EBUSY, "the database is locked by another program");
     case SQLITE_FULL:
-        return err_set(err, ERR_EXHAUSTED, ENOSPC, "no space left for the database");
+        return err_set(err, ERR_INTERNAL, ENOSPC, "no space left for the database");
     case SQLITE_NOMEM:
-        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+        return err_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return err_set(err, ERR_DATA_LOSS, EIO, "the database is damaged: %s",
@@ -111,7 +111,7 @@ int db_begin(struct db *db, struct err *err)
 int db_end(struct db *db, int rc, struct err *err)
 {
     if (rc == 0 && FAULT_POINT("store.commit"))
-        rc = err_set(err, ERR_EXHAUSTED, ENOSPC, "no space left for the database");
+        rc = err_set(err, ERR_INTERNAL, ENOSPC, "no space left for the database");
     if (rc == 0) {
         rc = db_script(db, "COMMIT", err);
         if (rc == 0)

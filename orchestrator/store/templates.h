@@ -9,7 +9,7 @@
 #include <limits.h>
 
 #define TEMPLATE_NAME_SIZE 129 /* of one name, namespace or tag */
-#define TEMPLATE_REF_MAX   512 /* of "namespace/name:tag" */
+#define TEMPLATE_REF_MAX   255 /* of "namespace/name:tag" */
 
 struct store_template {
     char id[ID_TEMPLATE_SIZE];
