@@ -11,9 +11,9 @@
 struct rpc_request;
 
 /*
- * Call `path` with `msg` and a deadline. done is called once, never from inside this function, with
- * the response (borrowed for the call) or with err; ERR_UNAVAILABLE when the session is lost,
- * ERR_DEADLINE when time is up. NULL (and no callback) when no stream can be had.
+ * Call `path` with `msg` and a deadline (0: none). done is called once, never from inside this
+ * function, with the response (borrowed for the call) or with err; ERR_UNAVAILABLE when the session
+ * is lost, ERR_DEADLINE when time is up. NULL (and no callback) when no stream can be had.
  */
 struct rpc_request *rpc_client_call(
     struct http2_session *h, uv_loop_t *loop, const char *path, const ProtobufCMessage *msg,
