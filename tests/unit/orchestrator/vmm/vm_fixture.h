@@ -1,0 +1,63 @@
+/* A driver, a loop and a template for tests that run a real VM. One VM at a time. */
+#ifndef TESTS_UNIT_ORCHESTRATOR_VMM_VM_FIXTURE_H
+#define TESTS_UNIT_ORCHESTRATOR_VMM_VM_FIXTURE_H
+
+#include "common/io/defer.h"
+#include "orchestrator/vmm/vmm.h"
+#include "tests/support/tempdir.h"
+#include "tests/support/test.h"
+
+/* uid of the VMs in these tests; as root only. */
+#define TEST_UID 201000
+
+/* A VM under emulation on a busy host; past it the test has failed. */
+#define TEST_DEADLINE_MS 120000
+
+struct vm_fixture {
+    uv_loop_t loop;
+    struct defer_queue defer;
+    struct vmm_driver *driver;
+    struct vmm_template template;
+    struct tempdir dir;
+    char run_dir[PATH_MAX];
+};
+
+struct vm_run {
+    struct vm_fixture *f;
+    struct vmm *v;
+    bool done, failed, ended, destroyed;
+    struct err err;
+    enum vmm_end end;
+    char detail[256];
+    int link; /* the connected link socket, or -1 */
+    char line[256];
+};
+
+/* Make the template (cached) and the driver with these ping times (0: defaults). Exits with code 77
+ * and a reason when this host cannot run one. */
+void vm_fixture_init(struct vm_fixture *f, unsigned ping_interval_ms, unsigned ping_deadline_ms);
+void vm_fixture_deinit(struct vm_fixture *f);
+
+void vm_fixture_config(struct vm_fixture *f, struct vmm_config *config);
+
+/* Start a VM in a fresh run_dir and wait for done. */
+void vm_boot(struct vm_fixture *f, struct vm_run *r);
+/* The same, and the guest must say that it is up; the link is connected. */
+void vm_boot_up(struct vm_fixture *f, struct vm_run *r);
+void vm_adopt(struct vm_fixture *f, struct vm_run *r, const struct vmm_record *record);
+
+/* Run the loop until *flag; the test fails past TEST_DEADLINE_MS. */
+void run_until(struct vm_fixture *f, const bool *flag);
+
+/* Ask the guest; the answer is r->line. */
+void vm_connect(struct vm_run *r);
+void vm_send(struct vm_run *r, const char *command);
+const char *vm_ask(struct vm_run *r, const char *command);
+
+/* Destroy and check that process, run_dir and sockets are gone. */
+void vm_destroy(struct vm_run *r);
+
+/* Whether a process of this pid lives (a zombie does not). */
+bool process_lives(pid_t pid);
+
+#endif
