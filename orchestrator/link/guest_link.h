@@ -19,7 +19,6 @@ enum link_opener {
     LINK_AF_VSOCK,      /* cid and port, where the host has /dev/vhost-vsock */
 };
 
-
 struct link_address {
     enum link_opener opener;
     char path[108]; /* unix socket of the first two */
@@ -56,8 +55,8 @@ void guest_link_set_vm_running(struct guest_link *l, bool running);
 
 /* A stream of the current session for one HTTP request or CONNECT; NULL when the link is down or at
  * its limit of streams. */
-struct http_stream *guest_link_stream(struct guest_link *l,
-                                      const struct http_stream_events *events, void *user);
+struct http_stream *guest_link_stream(struct guest_link *l, const struct http_stream_events *events,
+                                      void *user);
 
 /* The current session, for tunnel_open(); NULL when down. */
 struct http2_session *guest_link_session(struct guest_link *l);
@@ -65,19 +64,18 @@ struct http2_session *guest_link_session(struct guest_link *l);
 /* Call a method of the control service when the link is up, waiting for it within the deadline.
  * done once, never from inside. Returns a handle for guest_link_cancel. */
 struct guest_call;
-struct guest_call *guest_link_call(struct guest_link *l, const char *method,
-                                   const ProtobufCMessage *msg,
-                                   const ProtobufCMessageDescriptor *output, unsigned timeout_ms,
-                                   void (*done)(void *user, const ProtobufCMessage *response,
-                                                const struct err *err),
-                                   void *user);
+struct guest_call *
+guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage *msg,
+                const ProtobufCMessageDescriptor *output, unsigned timeout_ms,
+                void (*done)(void *user, const ProtobufCMessage *response, const struct err *err),
+                void *user);
 void guest_link_cancel(struct guest_call *c);
 
 /* End the session in order: no new streams, GOAWAY; done(0) when the guest answered and the session
  * ended, done(-ETIMEDOUT) after timeout_ms (then the session is cut). The link stays down until
  * guest_link_resume(). */
-void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms,
-                        void (*done)(void *user, int rc), void *user);
+void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, void (*done)(void *user, int rc),
+                        void *user);
 void guest_link_resume(struct guest_link *l);
 
 /* Close: open streams get on_close(ECONNRESET). The link frees itself; no events come after. */

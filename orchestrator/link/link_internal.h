@@ -1,0 +1,81 @@
+/* What the files of the link share. */
+#ifndef ORCHESTRATOR_LINK_LINK_INTERNAL_H
+#define ORCHESTRATOR_LINK_LINK_INTERNAL_H
+
+#include "common/base/list.h"
+#include "common/base/sm.h"
+#include "common/io/io_fd.h"
+#include "orchestrator/link/guest_link.h"
+#include "orchestrator/link/stream_open.h"
+
+#define LINK_PAUSE_MIN_MS 10
+#define LINK_PAUSE_MAX_MS 1000
+#define LINK_STABLE_MS    1000 /* a session that lived this long was a good one */
+
+/* Of running VM time. */
+#define LINK_CONNECT_MS  1000
+#define LINK_GREETING_MS 1000
+#define LINK_ACK_MS      1000
+
+/* What may come before the acknowledgement: what an old session left in queues (0.6 MB seen). */
+#define LINK_GARBAGE_MAX (16U << 20)
+
+/*
+ * PAUSE -> CONNECT -> (GREETING: hybrid vsock | ACKING: virtio-serial | neither) -> UP
+ * Any failure goes back to PAUSE; quiesce goes by DRAINING to QUIET, and resume from there to
+ * PAUSE.
+ */
+enum link_state {
+    LINK_PAUSE,
+    LINK_CONNECT,
+    LINK_GREETING,
+    LINK_ACKING,
+    LINK_UP,
+    LINK_DRAINING,
+    LINK_QUIET,
+    LINK_CLOSED,
+    LINK_STATE_NR
+};
+
+/* One try of the stream. It outlives its use by the link: handles close later. */
+struct link_conn {
+    struct guest_link *l; /* NULL once given up */
+    struct io_fd fd;
+    uv_poll_t poll; /* while connecting */
+    int raw;        /* the descriptor meanwhile, else -1 */
+};
+
+struct guest_link {
+    uv_loop_t *loop;
+    struct defer_queue *defer;
+    struct link_address address;
+    uint8_t secret[LINK_SECRET_SIZE];
+    const struct guest_link_events *events;
+    void *user;
+
+    struct sm sm;
+    struct link_conn *conn;        /* NULL in PAUSE, QUIET, CLOSED */
+    struct http2_session *session; /* UP, DRAINING */
+    uv_timer_t timer;              /* the pause, or the deadline of the state */
+    uint64_t timer_from, timer_left;
+    bool timer_waits; /* for the VM to run */
+    bool vm_running;
+    unsigned pause_ms;
+    uint64_t up_since;
+
+    uint8_t nonce[LINK_NONCE_SIZE];
+    struct link_scanner scanner; /* for the acknowledgement */
+    struct hybrid_greeting greeting;
+    size_t garbage;
+
+    struct list calls;
+    struct deferred quiesce; /* quiesced while there was no session */
+    void (*quiesce_done)(void *user, int rc);
+    void *quiesce_user;
+};
+
+/* guest_call.c */
+void guest_calls_start(struct guest_link *l); /* the link is up: those that waited */
+void guest_calls_fail(struct guest_link *l);  /* the link is being closed */
+
+#endif
