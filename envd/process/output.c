@@ -141,7 +141,7 @@ void process_resume(struct process *p)
 {
     for (size_t i = 0; i < ARRAY_LEN(p->out); i++) {
         struct process_output *o = &p->out[i];
-        if (o->paused && o->open) {
+        if (o->open) {
             o->paused = false;
             process_output_watch(o);
         }

@@ -179,8 +179,7 @@ int process_start(struct process_registry *r, const struct process_start *start,
         return rc;
     }
     registry_add(r, p);
-    for (size_t i = 0; i < ARRAY_LEN(p->out); i++)
-        process_output_watch(&p->out[i]);
+    process_resume(p);
     if (start->deadline_ms) {
         uv_update_time(p->loop);
         uv_timer_start(&p->timer, on_timer, start->deadline_ms, 0);

@@ -129,7 +129,7 @@ int process_start(struct process_registry *r, const struct process_start *start,
 /* waitpid has reported its end. */
 void process_reaped(struct process *p, int status);
 
-/* Read on if the reason to pause is gone. */
+/* Read the outputs, also those paused: the reason to pause may be gone. */
 void process_resume(struct process *p);
 
 /* SIGKILL or SIGTERM for a client. A process that only waits for its outputs' end of file ends. 0

@@ -21,9 +21,9 @@ struct record {
     uint32_t stream;
 };
 
-/* With less room than this for output a chunk counts as full: a read(2) of a few bytes costs as
- * much as one of many. */
-#define CHUNK_ROOM_MIN 1024U
+/* With less than this part of its size free a chunk counts as full: a read(2) of a few bytes costs
+ * as much as one of many. */
+#define CHUNK_ROOM_PART 16U
 
 static size_t cost(uint32_t size)
 {
@@ -160,7 +160,7 @@ static struct ring_chunk *add_chunk(struct ring *r, uint64_t droppable)
 uint8_t *ring_reserve(struct ring *r, enum ring_stream stream, uint64_t droppable, size_t *n)
 {
     struct ring_chunk *c = r->first == r->next ? NULL : chunk(r, r->next - 1);
-    if (!c || c->size - c->len < CHUNK_ROOM_MIN + sizeof(struct record)) {
+    if (!c || c->size - c->len < c->size / CHUNK_ROOM_PART + sizeof(struct record)) {
         c = add_chunk(r, droppable);
         if (!c)
             return NULL;

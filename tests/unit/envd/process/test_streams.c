@@ -1,0 +1,5 @@
+#include "tests/support/test.h"
+int main(void)
+{
+    return 0;
+}
