@@ -11,12 +11,12 @@ struct query {
 
 static bool read_query(struct http_request *r, struct query *q)
 {
-    bool bad = false;
-    q->path = http_query_get(r, "path", &bad);
-    q->username = http_query_get(r, "username", &bad);
-    q->signature = http_query_get(r, "signature", &bad);
-    q->expiration = http_query_get(r, "signature_expiration", &bad);
-    return !bad;
+    bool bad[4];
+    q->path = http_query_get(r, "path", &bad[0]);
+    q->username = http_query_get(r, "username", &bad[1]);
+    q->signature = http_query_get(r, "signature", &bad[2]);
+    q->expiration = http_query_get(r, "signature_expiration", &bad[3]);
+    return !bad[0] && !bad[1] && !bad[2] && !bad[3];
 }
 
 /* A token in the header must be the right one; without a header the signature decides. */
