@@ -6,6 +6,8 @@
 #include "common/base/log.h"
 #include "common/base/map.h"
 
+#include <pthread.h>
+
 static bool listed(struct str list, struct str name, uint64_t nth)
 {
     list = str_trim(list);
@@ -22,12 +24,15 @@ static bool listed(struct str list, struct str name, uint64_t nth)
     return false;
 }
 
-/* How often each point was passed, as a pointer-sized number. */
+/* How often each point was passed, as a pointer-sized number. Points are passed by workers too. */
 static uint64_t count_pass(struct str name)
 {
     static struct map passes;
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
     uint64_t n = (uint64_t)(uintptr_t)map_get(&passes, name) + 1;
     map_set(&passes, name, (void *)(uintptr_t)n);
+    pthread_mutex_unlock(&lock);
     return n;
 }
 

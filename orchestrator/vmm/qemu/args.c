@@ -1,5 +1,6 @@
 #include "orchestrator/vmm/qemu/args.h"
 
+#include "common/base/cleanup.h"
 #include "common/link/link_marker.h"
 
 #include <errno.h>
@@ -60,10 +61,27 @@ static void add2(struct qemu_args *a, const char *option, const char *value)
     qemu_args_add(a, "%s", value);
 }
 
+/* QEMU splits the value at commas; a doubled one stands for itself. */
+static void add_name(struct qemu_args *a, const char *name)
+{
+    struct buf text = { 0 };
+    for (const char *p = name; *p; p++) {
+        buf_putc(&text, *p);
+        if (*p == ',')
+            buf_putc(&text, *p);
+    }
+    AUTO_FREE char *value = buf_take_text(&text);
+    a->failed = a->failed || !value;
+    qemu_args_add(a, "-name");
+    qemu_args_add(a, "guest=%s", value ? value : "");
+    buf_deinit(&text);
+}
+
 void qemu_args_base(struct qemu_args *a, const struct qemu_machine *m)
 {
     qemu_args_add(a, "%s", m->program);
-    add2(a, "-name", "sandpit");
+    if (m->name)
+        add_name(a, m->name);
     add2(a, "-nodefaults", "-no-user-config");
     add2(a, "-display", "none");
     qemu_args_add(a, "-accel");

@@ -39,6 +39,7 @@ void qemu_args_add(struct qemu_args *a, const char *fmt, ...) __attribute__((for
 
 struct qemu_machine {
     const char *program;
+    const char *name;    /* tells an operator which VM the process is; NULL: none */
     const char *machine; /* such as "pc-i440fx-7.2" */
     bool kvm;
     unsigned vcpus;

@@ -116,6 +116,7 @@ static int spawn(struct vmm *v, const int *fds, struct err *err)
 {
     const struct vmm_driver *d = v->driver;
     struct qemu_machine machine = { .program = d->program,
+                                    .name = v->run_dir,
                                     .machine = d->machine,
                                     .kvm = d->host.kvm,
                                     .vcpus = v->config.vcpus,
