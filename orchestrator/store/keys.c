@@ -32,6 +32,29 @@ int db_team_find(struct db *db, const char *id_or_slug, struct store_team *out, 
     return 0;
 }
 
+static bool is_slug(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_'))
+            return false;
+    }
+    return s.n > 0 && s.n < TEAM_SLUG_SIZE;
+}
+
+int db_team_create(struct db *db, const char *id, const char *name, const char *slug,
+                   struct err *err)
+{
+    char made[ID_UUID_SIZE];
+    id_uuid(made);
+    if (!is_slug(str_of(slug)) || strlen(name) >= KEY_NAME_SIZE)
+        return err_set(
+            err, ERR_INVALID, EINVAL,
+            "'%.64s' is no name for a team: use letters in lower case, digits, '-' and '_'", slug);
+    return db_run(db, err, "INSERT INTO teams (id, name, slug, created_ns) VALUES (?, ?, ?, ?)",
+                  "sssi", id ? id : made, name, slug, clock_wall_ns());
+}
+
 static void hash_bytes(const uint8_t bytes[static KEY_BYTES], char out[static KEY_HASH_SIZE])
 {
     uint8_t digest[SHA256_SIZE];

@@ -35,6 +35,11 @@ struct store_key {
 /* A team by its id or slug; NULL is the default team. -ENOENT "team 'x' not found". */
 int db_team_find(struct db *db, const char *id_or_slug, struct store_team *out, struct err *err);
 
+/* Make a team. id NULL: a new one. The slug is its name in references to its templates:
+ * [a-z0-9-_]+. -EEXIST when there is one with that id or slug. */
+int db_team_create(struct db *db, const char *id, const char *name, const char *slug,
+                   struct err *err);
+
 /* Make a new key for the team. `key` is the only copy of its text. */
 int db_key_create(struct db *db, const char *team_id, const char *name, char key[static KEY_SIZE],
                   struct store_key *out, struct err *err);

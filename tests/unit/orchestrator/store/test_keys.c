@@ -7,7 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* The hash by other means (hashlib, base64): SHA-256 over the 20 bytes 00 01 .. 13, then base64 without padding. */
+/* The hash by other means (hashlib, base64): SHA-256 over the 20 bytes 00 01 .. 13, then base64
+ * without padding. */
 static void test_hash_is_over_the_decoded_bytes(void **state)
 {
     (void)state;
@@ -130,6 +131,21 @@ static void test_revoke_refuses_an_ambiguous_beginning(void **state)
     assert_int_equal(db_key_revoke(db, "aaaaaaaa-1", &key, &err), 0);
 }
 
+static void test_team_has_a_slug_of_its_own(void **state)
+{
+    struct db *db = place_open(*state);
+    struct err err;
+    struct store_team team;
+    assert_int_equal(db_team_create(db, NULL, "Research", "research", &err), 0);
+    assert_int_equal(db_team_find(db, "research", &team, &err), 0);
+    assert_string_equal(team.name, "Research");
+    assert_int_equal(strlen(team.id), ID_UUID_SIZE - 1);
+    assert_int_equal(db_team_create(db, NULL, "Again", "research", &err), -EEXIST);
+    static const char *const bad[] = { "", "A", "a b", "a/b", "a:b" };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(db_team_create(db, NULL, "x", bad[i], &err), -EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +155,7 @@ int main(void)
         PLACE_TEST(test_key_text_is_not_kept),
         PLACE_TEST(test_lookup_and_revoke_refuse_the_unknown),
         PLACE_TEST(test_revoke_refuses_an_ambiguous_beginning),
+        PLACE_TEST(test_team_has_a_slug_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,277 @@
+#include "world.h"
+
+#include "common/base/cleanup.h"
+#include "common/http/listener.h"
+
+#include <string.h>
+
+static const char *text_of(const struct reply *r, const char *name)
+{
+    const char *text = json_string_value(json_object_get(r->json, name));
+    return text ? text : "(none)";
+}
+
+/* The bodies are those that the published clients were seen to send. */
+static void test_create_answers_as_the_clients_expect(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    expect(w, &r, 201, "POST", "/v2/sandboxes",
+           "{\"templateID\":\"base\",\"metadata\":{\"a b\":\"c&d\"},\"envVars\":{\"X\":\"1\"}}");
+    assert_string_equal(text_of(&r, "templateID"), w->template_id);
+    assert_string_equal(text_of(&r, "sandboxID"), "i00000000000000000000");
+    assert_string_equal(text_of(&r, "clientID"), "6532622b");
+    assert_string_equal(text_of(&r, "envdVersion"), "0.6.13");
+    assert_string_equal(text_of(&r, "alias"), "base");
+    assert_string_equal(text_of(&r, "domain"), "localhost:3002");
+    assert_string_equal(text_of(&r, "envdAccessToken"), "token-of-i00000000000000000000");
+    assert_null(json_object_get(r.json, "trafficAccessToken"));
+    reply_free(&r);
+    assert_int_equal(w->host.asked.timeout_s, 300);
+    assert_true(w->host.asked.secure);
+    assert_true(w->host.asked.public_traffic);
+    assert_string_equal(w->host.asked.team_id, w->team_id);
+    assert_string_equal(json_string_value(json_object_get(w->host.asked.envs, "X")), "1");
+    assert_string_equal(json_string_value(json_object_get(w->host.asked.metadata, "a b")), "c&d");
+
+    expect(w, &r, 201, "POST", "/v2/sandboxes",
+           "{\"templateID\":\"base\",\"metadata\":{},\"envVars\":{},\"timeout\":62,"
+           "\"somethingNew\":{\"x\":[1]}}");
+    reply_free(&r);
+    assert_int_equal(w->host.asked.timeout_s, 62);
+}
+
+static void test_create_v1_has_its_own_defaults(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    expect(w, &r, 201, "POST", "/sandboxes", "{\"templateID\":\"base\"}");
+    assert_null(json_object_get(r.json, "envdAccessToken"));
+    reply_free(&r);
+    assert_int_equal(w->host.asked.timeout_s, 15);
+    assert_false(w->host.asked.secure);
+    expect(w, &r, 201, "POST", "/sandboxes", "{\"templateID\":\"base\",\"secure\":true}");
+    assert_non_null(json_object_get(r.json, "envdAccessToken"));
+    reply_free(&r);
+    expect_error(w, 400, "validation error: field 'secure'", "POST", "/sandboxes",
+                 "{\"templateID\":\"base\",\"secure\":\"yes\"}");
+}
+
+static void test_domain_none_is_null(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    snprintf(w->config.domain, sizeof(w->config.domain), "none");
+    expect(w, &r, 201, "POST", "/v2/sandboxes", "{\"templateID\":\"base\"}");
+    assert_true(json_is_null(json_object_get(r.json, "domain")));
+    reply_free(&r);
+}
+
+static void test_create_refuses_bad_timeouts(void **state)
+{
+    struct world *w = *state;
+    static const char *const bad[][2] = {
+        { "0", "Timeout must be greater than 0" },
+        { "-1", "Timeout must be greater than 0" },
+        { "-2147483648", "Timeout must be greater than 0" },
+        { "86401", "Timeout cannot be greater than 24 hours" },
+        { "2147483647", "Timeout cannot be greater than 24 hours" },
+        { "2147483648", "validation error: field 'timeout'" },
+        { "99999999999999999999", "validation error: the body" },
+        { "1.5", "validation error: field 'timeout' must be an integer" },
+        { "\"60\"", "validation error: field 'timeout' must be an integer" },
+        { "true", "validation error: field 'timeout' must be an integer" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char body[128];
+        snprintf(body, sizeof(body), "{\"templateID\":\"base\",\"timeout\":%s}", bad[i][0]);
+        expect_error(w, 400, bad[i][1], "POST", "/v2/sandboxes", body);
+        expect_error(w, 400, bad[i][1], "POST", "/sandboxes", body);
+    }
+    assert_int_equal(w->host.count, 0);
+    struct reply r;
+    expect(w, &r, 201, "POST", "/v2/sandboxes", "{\"templateID\":\"base\",\"timeout\":86400}");
+    reply_free(&r);
+    w->config.max_lifetime_s = 5400;
+    expect_error(w, 400, "Timeout cannot be greater than 1.5 hours", "POST", "/v2/sandboxes",
+                 "{\"templateID\":\"base\",\"timeout\":5401}");
+}
+
+static void test_create_refuses_templates_that_cannot_be(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    expect_error(w, 404, "template 'no-such' not found", "POST", "/v2/sandboxes",
+                 "{\"templateID\":\"no-such\"}");
+    expect_error(w, 404, "tag 'v1' does not exist for template 'base'", "POST", "/v2/sandboxes",
+                 "{\"templateID\":\"base:v1\"}");
+    expect_error(w, 403, "you don't have access to template 'other/private'", "POST",
+                 "/v2/sandboxes", "{\"templateID\":\"other/private\"}");
+    expect_error(w, 400, "validation error: field 'templateID' is required", "POST",
+                 "/v2/sandboxes", "{}");
+    expect_error(w, 400, "validation error: field 'templateID' is required", "POST",
+                 "/v2/sandboxes", "{\"templateID\":null}");
+    expect_error(w, 400, "validation error: field 'templateID' must be a string", "POST",
+                 "/v2/sandboxes", "{\"templateID\":7}");
+    expect_error(w, 400, "invalid template reference", "POST", "/v2/sandboxes",
+                 "{\"templateID\":\"../../etc\"}");
+    assert_int_equal(w->host.count, 0);
+    ask_with(w, &r, w->other_key, "POST", "/v2/sandboxes", "{\"templateID\":\"private\"}");
+    assert_int_equal(r.status, 201);
+    reply_free(&r);
+}
+
+/* Wrong types, and what this version does not do: each is refused by name. */
+static void test_create_refuses_bad_and_unkept_options(void **state)
+{
+    struct world *w = *state;
+    static const char *const bad[][2] = {
+        { "\"metadata\":[]", "validation error: field 'metadata' must be an object" },
+        { "\"metadata\":{\"a\":1}", "validation error: field 'metadata' must hold strings" },
+        { "\"envVars\":{\"a\":null}", "validation error: field 'envVars' must hold strings" },
+        { "\"envVars\":{\"\":\"x\"}", "validation error: '' is no name" },
+        { "\"envVars\":{\"A=B\":\"x\"}", "validation error: 'A=B' is no name" },
+        { "\"autoPause\":\"no\"", "validation error: field 'autoPause' must be true or false" },
+        { "\"autoPause\":true", "autoPause: true is not supported" },
+        { "\"autoPauseMemory\":false", "autoPauseMemory: false needs autoPause: true" },
+        { "\"autoResume\":{}", "validation error: field 'enabled' is required" },
+        { "\"autoResume\":{\"enabled\":true}", "autoResume.enabled: true is not supported" },
+        { "\"autoResume\":true", "validation error: field 'autoResume' must be an object" },
+        { "\"allow_internet_access\":0", "validation error: field 'allow_internet_access'" },
+        { "\"network\":[]", "validation error: field 'network' must be an object" },
+        { "\"network\":{\"allowOut\":[\"1.1.1.1\"]}", "network.allowOut is not supported" },
+        { "\"network\":{\"denyOut\":[\"0.0.0.0/0\"]}", "network.denyOut is not supported" },
+        { "\"network\":{\"allowOut\":\"x\"}", "validation error: field 'network.allowOut'" },
+        { "\"network\":{\"rules\":{\"a.b\":[]}}", "network.rules is not supported" },
+        { "\"network\":{\"egressProxy\":{\"address\":\"a:1\"}}", "network.egressProxy is not" },
+        { "\"network\":{\"maskRequestHost\":\"a\"}", "network.maskRequestHost is not supported" },
+        { "\"network\":{\"dnsServers\":[\"1.1.1.1\"]}", "network.dnsServers is not supported" },
+        { "\"network\":{\"httpsPorts\":[443]}", "network.httpsPorts is not supported" },
+        { "\"network\":{\"allowPublicTraffic\":1}",
+          "validation error: field 'allowPublicTraffic' must be true or false" },
+        { "\"volumeMounts\":[{\"name\":\"v\",\"path\":\"/v\"}]", "volumeMounts is not supported" },
+        { "\"mcp\":{\"x\":{}}", "mcp is not supported" },
+        { "\"iam\":{\"tokens\":{}}", "iam is not supported" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char body[256];
+        snprintf(body, sizeof(body), "{\"templateID\":\"base\",%s}", bad[i][0]);
+        expect_error(w, 400, bad[i][1], "POST", "/v2/sandboxes", body);
+    }
+    assert_int_equal(w->host.count, 0);
+}
+
+static void test_create_accepts_what_promises_nothing_untrue(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    expect(w, &r, 201, "POST", "/v2/sandboxes",
+           "{\"templateID\":\"base\",\"autoPause\":false,\"autoPauseMemory\":true,"
+           "\"autoResume\":{\"enabled\":false},\"allow_internet_access\":false,\"mcp\":null,"
+           "\"volumeMounts\":[],\"network\":{\"allowOut\":[],\"denyOut\":null,\"rules\":{},"
+           "\"egressProxy\":null,\"allowPublicTraffic\":null},\"secure\":false}");
+    const char *id = text_of(&r, "sandboxID");
+    char path[64];
+    snprintf(path, sizeof(path), "/sandboxes/%s", id);
+    assert_non_null(json_object_get(r.json, "envdAccessToken")); /* v2 knows no `secure` */
+    reply_free(&r);
+
+    expect(w, &r, 200, "GET", path, NULL);
+    assert_true(json_is_false(json_object_get(r.json, "allowInternetAccess")));
+    const json_t *lifecycle = json_object_get(r.json, "lifecycle");
+    assert_true(json_is_false(json_object_get(lifecycle, "autoResume")));
+    assert_string_equal(json_string_value(json_object_get(lifecycle, "onTimeout")), "kill");
+    assert_true(
+        json_is_true(json_object_get(json_object_get(r.json, "network"), "allowPublicTraffic")));
+    reply_free(&r);
+}
+
+static void test_private_traffic_needs_a_secure_sandbox(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    static const char body[] =
+        "{\"templateID\":\"base\",\"network\":{\"allowPublicTraffic\":false}}";
+    expect_error(w, 400, "network.allowPublicTraffic: false needs a secure sandbox", "POST",
+                 "/sandboxes", body);
+    expect(w, &r, 201, "POST", "/v2/sandboxes", body);
+    assert_string_equal(text_of(&r, "trafficAccessToken"), "traffic-of-i00000000000000000000");
+    reply_free(&r);
+}
+
+static void test_create_passes_failures_on(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        enum err_code code;
+        int status;
+    } cases[] = { { ERR_EXHAUSTED, 429 },
+                  { ERR_UNAVAILABLE, 503 },
+                  { ERR_DEADLINE, 504 },
+                  { ERR_INTERNAL, 500 } };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        err_fill(&w->host.fail, cases[i].code, "it went wrong (%zu)", i);
+        char message[64];
+        snprintf(message, sizeof(message), "it went wrong (%zu)", i);
+        expect_error(w, cases[i].status, message, "POST", "/v2/sandboxes",
+                     "{\"templateID\":\"base\"}");
+    }
+}
+
+static bool is_held(struct world *w)
+{
+    return w->host.held != NULL;
+}
+
+static bool no_connections(struct world *w)
+{
+    return http_listener_connections(w->listener) == 0;
+}
+
+static bool no_calls(struct world *w)
+{
+    return api_calls(w->api) == 0;
+}
+
+/* The create goes on, its sandbox lives until its timeout, and the call ends when it is done. */
+static void test_create_goes_on_when_the_client_leaves(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    char text[512];
+    static const char body[] = "{\"templateID\":\"base\",\"timeout\":77}";
+    w->host.hold = true;
+    int n = snprintf(text, sizeof(text),
+                     "POST /v2/sandboxes HTTP/1.1\r\nHost: a\r\nX-API-KEY: %s\r\n"
+                     "Content-Length: %zu\r\n\r\n%s",
+                     w->key, sizeof(body) - 1, body);
+    int fd = world_connect(w);
+    world_send(w, fd, text, (size_t)n);
+    world_until(w, is_held);
+    close(fd);
+    world_until(w, no_connections);
+    assert_int_equal(api_calls(w->api), 1);
+    assert_int_equal(w->host.count, 0);
+    fake_host_release(&w->host);
+    world_until(w, no_calls);
+    assert_int_equal(w->host.count, 1);
+    expect(w, &r, 200, "GET", "/sandboxes/i00000000000000000000", NULL);
+    reply_free(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WORLD_TEST(test_create_answers_as_the_clients_expect),
+        WORLD_TEST(test_create_v1_has_its_own_defaults),
+        WORLD_TEST(test_domain_none_is_null),
+        WORLD_TEST(test_create_refuses_bad_timeouts),
+        WORLD_TEST(test_create_refuses_templates_that_cannot_be),
+        WORLD_TEST(test_create_refuses_bad_and_unkept_options),
+        WORLD_TEST(test_create_accepts_what_promises_nothing_untrue),
+        WORLD_TEST(test_private_traffic_needs_a_secure_sandbox),
+        WORLD_TEST(test_create_passes_failures_on),
+        WORLD_TEST(test_create_goes_on_when_the_client_leaves),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
