@@ -266,7 +266,7 @@ static int read_request_line(struct str line, struct http1_message *m, const cha
         rest.p[6] != '.' || rest.p[5] < '0' || rest.p[5] > '9' || rest.p[7] < '0' ||
         rest.p[7] > '9')
         return 400;
-    *why = "only HTTP/1.1 and HTTP/1.0 are spoken here";
+    *why = "this version of HTTP is not spoken here";
     if (rest.p[5] != '1' || rest.p[7] > '1')
         return 505;
     m->minor = rest.p[7] - '0';
