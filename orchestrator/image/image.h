@@ -4,6 +4,7 @@
 
 #include "common/base/err.h"
 #include "orchestrator/image/manifest.h"
+#include "orchestrator/store/ids.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -34,8 +35,8 @@ struct image_progress {
 typedef void (*image_progress_cb)(void *user, const struct image_progress *p);
 
 struct image_result {
-    char template_id[64];
-    char build_id[64];
+    char template_id[ID_TEMPLATE_SIZE];
+    char build_id[ID_UUID_SIZE];
     char dir[PATH_MAX];
     bool unchanged; /* the template's current build was made of the same inputs */
 };

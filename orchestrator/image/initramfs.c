@@ -10,7 +10,6 @@
 #include <limits.h>
 #include <sys/stat.h>
 
-#define ENVD_SIZE_MAX (64U << 20)
 #define LIST_SIZE_MAX 65536
 
 static int add_entry(struct archive *a, const char *name, mode_t mode, struct str data,
@@ -66,12 +65,12 @@ static int add_modules(struct archive *a, const char *dir, struct buf *list, str
     return rc;
 }
 
-static int add_all(struct archive *a, const char *envd, const char *modules_dir, struct err *err)
+static int add_all(struct archive *a, struct str envd, const char *modules_dir, struct err *err)
 {
     struct buf list = { 0 };
     int rc = add_entry(a, "modules", S_IFDIR | 0755, STR(""), err);
     if (rc == 0)
-        rc = add_file(a, "init", 0555, envd, ENVD_SIZE_MAX, err);
+        rc = add_entry(a, "init", S_IFREG | 0555, envd, err);
     if (rc == 0)
         rc = add_modules(a, modules_dir, &list, err);
     if (rc == 0 && list.failed)
@@ -82,7 +81,7 @@ static int add_all(struct archive *a, const char *envd, const char *modules_dir,
     return rc;
 }
 
-int initramfs_write(const char *path, const char *envd, const char *modules_dir, struct err *err)
+int initramfs_write(const char *path, struct str envd, const char *modules_dir, struct err *err)
 {
     struct archive *a = archive_write_new();
     if (!a)

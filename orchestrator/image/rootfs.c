@@ -116,8 +116,8 @@ int rootfs_make_ext4(const struct rootfs_run *run, const char *tree, const char 
 {
     char size[32];
     snprintf(size, sizeof(size), "%llum", (unsigned long long)disk_mb);
-    /* Nothing is left for the guest's kernel to initialise: it would write all of it into each
-     * sandbox's own layer. */
+    /* The inode tables are written now: else the guest's kernel does it, into each sandbox's own
+     * layer. The journal of a new file is zero anyway. */
     const char *const argv[] = { "mke2fs",
                                  "-q",
                                  "-F",
@@ -128,7 +128,7 @@ int rootfs_make_ext4(const struct rootfs_run *run, const char *tree, const char 
                                  "-m",
                                  "1",
                                  "-E",
-                                 "root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0",
+                                 "root_owner=0:0,lazy_itable_init=0,lazy_journal_init=1",
                                  "-d",
                                  tree,
                                  image,
@@ -140,7 +140,12 @@ int rootfs_make_ext4(const struct rootfs_run *run, const char *tree, const char 
         return err_set(err, ERR_EXHAUSTED, ENOSPC,
                        "the root file system does not fit into %llu MB: give more by --disk-mb",
                        (unsigned long long)disk_mb);
-    if (rc < 0 && err)
-        *err = why;
-    return rc;
+    if (rc < 0) {
+        if (err)
+            *err = why;
+        return rc;
+    }
+    /* Written zeroes cost as much disk as data. */
+    const char *const dig[] = { "fallocate", "--dig-holes", image, NULL };
+    return run_words(run, dig, "util-linux", err);
 }

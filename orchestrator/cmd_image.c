@@ -1,0 +1,194 @@
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "orchestrator/cmd.h"
+#include "orchestrator/image/image.h"
+#include "orchestrator/options.h"
+#include "orchestrator/store/templates.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PLAIN_EVERY_MS 20000 /* between lines about one step, where there is no terminal */
+#define DETAIL_SHOWN   60
+
+static const char help[] =
+    "Usage: sandpit image build [OPTION...]\n"
+    "       sandpit image list [--data-dir DIR]\n"
+    "\n"
+    "build makes a template: a kernel, an initramfs and a root file system, from Debian packages.\n"
+    "What it fetched and unpacked is kept in ~/.cache/sandpit; a changed envd is baked in in\n"
+    "seconds, and a run that was interrupted goes on where it was. Needs root.\n"
+    "\n"
+    "  --name NAME       of the template (base)\n"
+    "  --rootfs PATH     a folder or tar archive to use instead of Debian; envd and the user\n"
+    "                    'user' are added to a copy of it\n"
+    "  --envd PATH       the static envd (SANDPIT_ENVD, or the one beside this program)\n"
+    "  --refresh         take the newest packages instead of what the cache has\n"
+    "  --disk-mb N       virtual size of the disk (4096)\n"
+    "  --data-dir DIR    everything that is kept (/var/lib/sandpit)\n";
+
+struct screen {
+    bool is_terminal;
+    int64_t said_ms; /* when the last plain line was printed */
+};
+
+static void show_plain(struct screen *s, const struct image_progress *p)
+{
+    double seconds = (double)p->elapsed_ms / 1000;
+    const char *gap = p->detail[0] ? ", " : "";
+    switch (p->what) {
+    case IMAGE_STEP_BEGINS:
+        s->said_ms = clock_mono_ms();
+        return;
+    case IMAGE_STEP_GOES_ON:
+        if (clock_mono_ms() - s->said_ms < PLAIN_EVERY_MS)
+            return;
+        printf("[%u/%u] %s: %.0f s%s%.*s\n", p->step, p->steps, p->name, seconds, gap, DETAIL_SHOWN,
+               p->detail);
+        break;
+    case IMAGE_STEP_DONE:
+        printf("[%u/%u] %s: done in %.1f s%s%s\n", p->step, p->steps, p->name, seconds, gap,
+               p->detail);
+        break;
+    case IMAGE_STEP_CACHED:
+        printf("[%u/%u] %s: cached%s%s\n", p->step, p->steps, p->name, gap, p->detail);
+        break;
+    }
+    s->said_ms = clock_mono_ms();
+    fflush(stdout);
+}
+
+static void show(void *user, const struct image_progress *p)
+{
+    struct screen *s = user;
+    if (s->is_terminal && (p->what == IMAGE_STEP_BEGINS || p->what == IMAGE_STEP_GOES_ON)) {
+        printf("\r\033[K[%u/%u] %s  %.0f s  %.*s", p->step, p->steps, p->name,
+               (double)p->elapsed_ms / 1000, DETAIL_SHOWN, p->detail);
+        fflush(stdout);
+        return;
+    }
+    if (s->is_terminal)
+        fputs("\r\033[K", stdout);
+    show_plain(s, p);
+}
+
+static void on_signal(int signum)
+{
+    (void)signum;
+    image_interrupt();
+}
+
+static int build(int argc, char **argv)
+{
+    static const char *const settings[] = { "data-dir", "disk-mb", NULL };
+    const char *name = "base", *rootfs = NULL, *envd = NULL;
+    bool refresh = false;
+    const struct option_spec specs[] = { { "name", &name, NULL },
+                                         { "rootfs", &rootfs, NULL },
+                                         { "envd", &envd, NULL },
+                                         { "refresh", NULL, &refresh },
+                                         { NULL, NULL, NULL } };
+    struct config config;
+    int first;
+    switch (options_parse(&config, "sandpit image build", argc, argv, specs, settings, 0, &first)) {
+    case OPTIONS_HELP:
+        fputs(help, stdout);
+        return CMD_OK;
+    case OPTIONS_WRONG:
+        return CMD_USAGE;
+    case OPTIONS_OK:
+        break;
+    }
+    struct sigaction action = { .sa_handler = on_signal };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+
+    struct image_options o = { .data_dir = config.data_dir,
+                               .name = name,
+                               .rootfs = rootfs,
+                               .envd = envd,
+                               .disk_mb = config.disk_mb,
+                               .refresh = refresh };
+    struct screen screen = { .is_terminal = isatty(STDOUT_FILENO) };
+    struct image_result result;
+    struct err err;
+    int64_t began = clock_mono_ms();
+    if (image_build(&o, show, &screen, &result, &err) < 0) {
+        if (screen.is_terminal)
+            fputs("\r\033[K", stdout);
+        fflush(stdout);
+        fprintf(stderr, "sandpit image build: %s\n", err.msg);
+        return CMD_FAILED;
+    }
+    printf("template %s (%s), build %s: %s in %.1f s\n", name, result.template_id, result.build_id,
+           result.unchanged ? "nothing has changed, checked" : "built",
+           (double)(clock_mono_ms() - began) / 1000);
+    return CMD_OK;
+}
+
+static void print_template(void *user, const struct store_template *t, const struct store_build *b)
+{
+    struct image_manifest m;
+    struct err err;
+    char path[PATH_MAX + 32];
+    struct stat st;
+    (void)user;
+    if (!b) {
+        printf("%-20s %-20s no build\n", t->name, t->id);
+        return;
+    }
+    if (image_manifest_load(b->dir, &m, &err) < 0) {
+        printf("%-20s %-20s unusable: %s\n", t->name, t->id, err.msg);
+        return;
+    }
+    snprintf(path, sizeof(path), "%s/" IMAGE_FILE_ROOTFS, b->dir);
+    long long used_mb = stat(path, &st) == 0 ? (long long)st.st_blocks / 2048 : 0;
+    printf("%-20s %-20s %-36s %.19s  %5lld of %llu MB  %s, envd %s\n", t->name, t->id, b->id,
+           m.created, used_mb, (unsigned long long)m.disk_mb, m.source, m.envd_version);
+}
+
+static int list(int argc, char **argv)
+{
+    static const char *const settings[] = { "data-dir", NULL };
+    static const struct option_spec specs[] = { { NULL, NULL, NULL } };
+    struct config config;
+    struct db *db = NULL;
+    struct err err;
+    int first;
+    switch (options_parse(&config, "sandpit image list", argc, argv, specs, settings, 0, &first)) {
+    case OPTIONS_HELP:
+        fputs(help, stdout);
+        return CMD_OK;
+    case OPTIONS_WRONG:
+        return CMD_USAGE;
+    case OPTIONS_OK:
+        break;
+    }
+    int rc = db_open(&db, config.data_dir, &err);
+    if (rc == 0)
+        rc = db_template_list(db, NULL, print_template, NULL, &err);
+    db_close(db);
+    if (rc < 0) {
+        fprintf(stderr, "sandpit image list: %s\n", err.msg);
+        return CMD_FAILED;
+    }
+    return CMD_OK;
+}
+
+int cmd_image(int argc, char **argv)
+{
+    const char *what = argc > 1 ? argv[1] : "";
+    if (strcmp(what, "build") == 0)
+        return build(argc - 1, argv + 1);
+    if (strcmp(what, "list") == 0)
+        return list(argc - 1, argv + 1);
+    if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0) {
+        fputs(help, stdout);
+        return CMD_OK;
+    }
+    fputs(help, stderr);
+    return CMD_USAGE;
+}

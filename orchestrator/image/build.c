@@ -1,0 +1,551 @@
+/*
+ * image_build(): the steps in order, what of them the cache has, and the publication.
+ *
+ *     package lists -> kernel -> root file system -> envd baked in -> disk image -> publish
+ *          '---- only what the cache has not ----'
+ *
+ * The new build grows in <data_dir>/templates/.new.<build id> and gets its name when it is
+ * complete.
+ */
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/fault.h"
+#include "common/base/fileio.h"
+#include "orchestrator/image/apt.h"
+#include "orchestrator/image/bake.h"
+#include "orchestrator/image/cache.h"
+#include "orchestrator/image/command.h"
+#include "orchestrator/image/digest.h"
+#include "orchestrator/image/image.h"
+#include "orchestrator/image/initramfs.h"
+#include "orchestrator/image/kernel.h"
+#include "orchestrator/image/program.h"
+#include "orchestrator/image/rootfs.h"
+#include "orchestrator/store/db.h"
+#include "orchestrator/store/templates.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+/* No waiting for hardware that a virtual machine has not: crypto self-tests take 0.2 s and ACPI's
+ * interrupt routing 0.1 s per device under emulation (the devices use MSI). */
+#define CMDLINE "root=/dev/vda rw quiet cryptomgr.notests acpi=noirq"
+
+#define NEW_PREFIX     ".new."
+#define SPACE_CACHE_MB 1500 /* free, when packages must be fetched and unpacked */
+#define SPACE_DATA_MB  700  /* free, for the files of one build */
+
+struct build {
+    const struct image_options *o;
+    image_progress_cb progress;
+    void *user;
+    unsigned step, steps;
+    const char *step_name;
+    int64_t step_began_ms;
+
+    struct cache cache;
+    struct apt apt;
+    struct program envd;
+    char kernel_key[CACHE_KEY_SIZE], rootfs_key[CACHE_KEY_SIZE], key[CACHE_KEY_SIZE];
+    char kernel_dir[PATH_MAX], rootfs_dir[PATH_MAX];
+    bool has_kernel, has_rootfs;
+    char work[PATH_MAX];    /* the tree that is baked; empty: none */
+    char new_dir[PATH_MAX]; /* the build as it grows; empty: none */
+    int new_lock;           /* held on new_dir while it grows */
+    struct image_manifest manifest;
+    struct image_result *out;
+};
+
+static void tell(struct build *b, int what, const char *detail)
+{
+    struct image_progress p = { .what = (__typeof__(p.what))what,
+                                .step = b->step,
+                                .steps = b->steps,
+                                .name = b->step_name,
+                                .detail = detail,
+                                .elapsed_ms = clock_mono_ms() - b->step_began_ms };
+    if (b->progress)
+        b->progress(b->user, &p);
+}
+
+static void begin(struct build *b, const char *name)
+{
+    b->step++;
+    b->step_name = name;
+    b->step_began_ms = clock_mono_ms();
+    tell(b, IMAGE_STEP_BEGINS, "");
+}
+
+static void on_tick(void *user, const char *line)
+{
+    struct build *b = user;
+    bool marked = strncmp(line, "I: ", 3) == 0; /* mmdebstrap's */
+    tell(b, IMAGE_STEP_GOES_ON, marked ? line + 3 : line);
+}
+
+static void on_waiting(void *user)
+{
+    struct build *b = user;
+    b->step_name = "waiting for another build";
+    tell(b, IMAGE_STEP_GOES_ON, "");
+}
+
+/* Two results of one key may differ, when packages were taken anew: each has a name of its own. */
+static int mark_made(const char *dir, struct err *err)
+{
+    char path[PATH_MAX], id[ID_UUID_SIZE];
+    id_uuid(id);
+    snprintf(path, sizeof(path), "%s/made", dir);
+    return file_replace(path, id, strlen(id), 0444, err);
+}
+
+static void add_made(struct cache_key *key, const char *what, const char *dir)
+{
+    char path[PATH_MAX];
+    struct buf id = { 0 };
+    if (snprintf(path, sizeof(path), "%s/made", dir) < (int)sizeof(path) &&
+        file_read(path, ID_UUID_SIZE, &id, NULL) == 0)
+        cache_key_add(key, what, buf_str(&id));
+    buf_deinit(&id);
+}
+
+/* The key of the whole build, once kernel and root file system are in the cache. */
+static void compute_key(struct build *b)
+{
+    struct cache_key key;
+    char disk[32];
+    snprintf(disk, sizeof(disk), "%llu", (unsigned long long)b->o->disk_mb);
+    cache_key_init(&key, "build");
+    cache_key_add(&key, "recipe", STR(BAKE_RECIPE));
+    cache_key_add(&key, "cmdline", STR(CMDLINE));
+    cache_key_add(&key, "disk", str_of(disk));
+    cache_key_add(&key, "envd", buf_str(&b->envd.bytes));
+    add_made(&key, "kernel", b->kernel_dir);
+    if (b->o->rootfs)
+        cache_key_add(&key, "build_id", str_of(b->out->build_id)); /* is never the same */
+    else
+        add_made(&key, "rootfs", b->rootfs_dir);
+    cache_key_text(&key, b->key);
+}
+
+static int check_space(const char *dir, unsigned need_mb, struct err *err)
+{
+    struct statvfs fs;
+    if (statvfs(dir, &fs) < 0)
+        return err_set(err, ERR_INTERNAL, errno, "cannot look at %s: %s", dir, strerror(errno));
+    uint64_t have_mb = (uint64_t)fs.f_bavail * fs.f_frsize >> 20;
+    if (have_mb >= need_mb)
+        return 0;
+    return err_set(err, ERR_EXHAUSTED, ENOSPC,
+                   "the disk of %s is full: it has %llu MB free, building needs %u", dir,
+                   (unsigned long long)have_mb, need_mb);
+}
+
+/* A step whose result goes to the cache. */
+static int make_cached(struct build *b, const char *step, const char *key,
+                       int (*make)(struct build *b, const char *work, struct err *err),
+                       char result[static PATH_MAX], struct err *err)
+{
+    char work[PATH_MAX];
+    int rc = cache_work_dir(&b->cache, work, err);
+    if (rc == 0)
+        rc = make(b, work, err);
+    if (rc == 0)
+        rc = mark_made(work, err);
+    if (rc == 0)
+        rc = cache_commit(&b->cache, work, step, key, err);
+    cache_has(&b->cache, step, key, result);
+    return rc;
+}
+
+static int do_kernel(struct build *b, const char *work, struct err *err)
+{
+    return kernel_make(&b->apt, work, err);
+}
+
+static int do_rootfs(struct build *b, const char *work, struct err *err)
+{
+    char tree[PATH_MAX];
+    if (snprintf(tree, sizeof(tree), "%s/tree", work) >= (int)sizeof(tree))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", work);
+    return rootfs_make_debian(&b->apt, tree, err);
+}
+
+static int fetch_lists(struct build *b, struct err *err)
+{
+    char dir[PATH_MAX];
+    int rc = check_space(b->cache.dir, SPACE_CACHE_MB, err);
+    if (rc < 0)
+        return rc;
+    begin(b, "package lists");
+    b->apt = (struct apt){ .log = b->cache.log, .tick = on_tick, .user = b };
+    snprintf(dir, sizeof(dir), "%s/apt", b->cache.dir);
+    rc = apt_update(&b->apt, dir, err);
+    if (rc == 0)
+        tell(b, IMAGE_STEP_DONE, "");
+    return rc;
+}
+
+/* What a finished step in the cache is. */
+static void tell_kernel(struct build *b, int what)
+{
+    char version[KERNEL_VERSION_MAX];
+    struct err err;
+    if (kernel_version(b->kernel_dir, version, &err) == 0)
+        snprintf(b->manifest.kernel_version, sizeof(b->manifest.kernel_version), "%s", version);
+    tell(b, what, b->manifest.kernel_version);
+}
+
+static int gather_cached(struct build *b, struct err *err)
+{
+    bool need_rootfs = !b->has_rootfs && !b->o->rootfs;
+    int rc = 0;
+    if (!b->has_kernel || need_rootfs)
+        rc = fetch_lists(b, err);
+    if (rc < 0)
+        return rc;
+    begin(b, "kernel");
+    if (!b->has_kernel)
+        rc = make_cached(b, "kernel", b->kernel_key, do_kernel, b->kernel_dir, err);
+    if (rc < 0)
+        return rc;
+    tell_kernel(b, b->has_kernel ? IMAGE_STEP_CACHED : IMAGE_STEP_DONE);
+    if (b->o->rootfs)
+        return 0;
+    begin(b, "root file system");
+    if (need_rootfs)
+        rc = make_cached(b, "rootfs", b->rootfs_key, do_rootfs, b->rootfs_dir, err);
+    if (rc == 0)
+        tell(b, need_rootfs ? IMAGE_STEP_DONE : IMAGE_STEP_CACHED, "Debian " APT_SUITE);
+    return rc;
+}
+
+/* The tree to bake: a copy, since neither the cache's nor the operator's may change. */
+static int take_tree(struct build *b, const struct rootfs_run *run, const char *tree,
+                     struct err *err)
+{
+    char from[PATH_MAX];
+    struct stat st;
+    if (!b->o->rootfs) {
+        snprintf(b->manifest.source, sizeof(b->manifest.source), "Debian " APT_SUITE);
+        if (snprintf(from, sizeof(from), "%s/tree", b->rootfs_dir) >= (int)sizeof(from))
+            return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->rootfs_dir);
+        return rootfs_copy(run, from, tree, err);
+    }
+    if (stat(b->o->rootfs, &st) < 0)
+        return err_set(err, ERR_NOT_FOUND, errno, "cannot read %s: %s", b->o->rootfs,
+                       strerror(errno));
+    const char *name = strrchr(b->o->rootfs, '/');
+    name = name && name[1] ? name + 1 : b->o->rootfs;
+    snprintf(b->manifest.source, sizeof(b->manifest.source), "%.*s", 127, name);
+    return S_ISDIR(st.st_mode) ? rootfs_copy(run, b->o->rootfs, tree, err)
+                               : rootfs_unpack(run, b->o->rootfs, tree, err);
+}
+
+/* Copy a file of the cache into the build. */
+static int copy_in(const struct build *b, const char *from_dir, const char *name, struct err *err)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    struct buf data = { 0 };
+    if (snprintf(from, sizeof(from), "%s/%s", from_dir, name) >= (int)sizeof(from) ||
+        snprintf(to, sizeof(to), "%s/%s", b->new_dir, name) >= (int)sizeof(to))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->new_dir);
+    int rc = file_read(from, SIZE_MAX / 2, &data, err);
+    if (rc == 0) {
+        struct str bytes = buf_str(&data);
+        rc = file_replace(to, bytes.p, bytes.n, 0444, err);
+    }
+    buf_deinit(&data);
+    return rc;
+}
+
+static int add_initramfs(const struct build *b, struct err *err)
+{
+    char path[PATH_MAX], modules[PATH_MAX];
+    if (snprintf(path, sizeof(path), "%s/" IMAGE_FILE_INITRAMFS, b->new_dir) >= (int)sizeof(path) ||
+        snprintf(modules, sizeof(modules), "%s/modules", b->kernel_dir) >= (int)sizeof(modules))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->new_dir);
+    return initramfs_write(path, buf_str(&b->envd.bytes), modules, err);
+}
+
+static int bake(struct build *b, const char *tree, const struct rootfs_run *run, struct err *err)
+{
+    begin(b, "envd");
+    int rc = take_tree(b, run, tree, err);
+    struct bake what = { .tree = tree,
+                         .name = b->o->name,
+                         .build_id = b->out->build_id,
+                         .envd = buf_str(&b->envd.bytes),
+                         .own = !b->o->rootfs };
+    if (rc == 0)
+        rc = bake_tree(&what, err);
+    if (rc == 0)
+        rc = copy_in(b, b->kernel_dir, IMAGE_FILE_KERNEL, err);
+    if (rc == 0)
+        rc = add_initramfs(b, err);
+    if (rc == 0)
+        tell(b, IMAGE_STEP_DONE, b->envd.version);
+    return rc;
+}
+
+/* A digest and mode 0444 for a file of the build. */
+static int seal(const struct build *b, const char *name,
+                int (*digest)(const char *path, struct image_file *out, struct err *err),
+                struct image_file *out, struct err *err)
+{
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof(path), "%s/%s", b->new_dir, name) >= (int)sizeof(path))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->new_dir);
+    if (chmod(path, 0444) < 0)
+        return err_set(err, ERR_INTERNAL, errno, "cannot change %s: %s", path, strerror(errno));
+    return digest(path, out, err);
+}
+
+static int make_disk(struct build *b, const char *tree, const struct rootfs_run *run,
+                     struct err *err)
+{
+    char image[PATH_MAX];
+    struct image_manifest *m = &b->manifest;
+    begin(b, "disk image");
+    if (snprintf(image, sizeof(image), "%s/" IMAGE_FILE_ROOTFS, b->new_dir) >= (int)sizeof(image))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->new_dir);
+    int rc = rootfs_make_ext4(run, tree, image, b->o->disk_mb, err);
+    if (rc == 0)
+        rc = seal(b, IMAGE_FILE_ROOTFS, digest_sparse_file, &m->rootfs, err);
+    if (rc == 0)
+        rc = seal(b, IMAGE_FILE_KERNEL, digest_file, &m->kernel, err);
+    if (rc == 0)
+        rc = seal(b, IMAGE_FILE_INITRAMFS, digest_file, &m->initramfs, err);
+    if (rc == 0)
+        tell(b, IMAGE_STEP_DONE, "");
+    return rc;
+}
+
+/* Remove the folders of builders that were killed. A living one holds a lock on its own. */
+static void clear_abandoned(const char *templates)
+{
+    char path[PATH_MAX];
+    DIR *list = opendir(templates);
+    if (!list)
+        return;
+    for (struct dirent *e = readdir(list); e; e = readdir(list)) {
+        if (strncmp(e->d_name, NEW_PREFIX, strlen(NEW_PREFIX)) != 0 ||
+            snprintf(path, sizeof(path), "%s/%s", templates, e->d_name) >= (int)sizeof(path))
+            continue;
+        AUTO_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            file_remove_tree(path, NULL);
+    }
+    closedir(list);
+}
+
+static int make_new_dir(struct build *b, struct err *err)
+{
+    char templates[PATH_MAX], path[PATH_MAX];
+    int rc = store_make_dir(b->o->data_dir, err);
+    if (snprintf(templates, sizeof(templates), "%s/templates", b->o->data_dir) >=
+            (int)sizeof(templates) ||
+        snprintf(path, sizeof(path), "%s/" NEW_PREFIX "%s", templates, b->out->build_id) >=
+            (int)sizeof(path) ||
+        snprintf(b->out->dir, sizeof(b->out->dir), "%s/%s", templates, b->out->build_id) >=
+            (int)sizeof(b->out->dir))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->o->data_dir);
+    if (rc == 0)
+        rc = file_make_dirs(templates, 0755, err);
+    if (rc < 0)
+        return rc;
+    clear_abandoned(templates);
+    rc = check_space(templates, SPACE_DATA_MB, err);
+    if (rc < 0)
+        return rc;
+    if (mkdir(path, 0755) < 0 || chmod(path, 0755) < 0)
+        return err_set(err, ERR_INTERNAL, errno, "cannot create %s: %s", path, strerror(errno));
+    snprintf(b->new_dir, sizeof(b->new_dir), "%s", path);
+    b->new_lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (b->new_lock < 0 || flock(b->new_lock, LOCK_EX | LOCK_NB) < 0)
+        return err_set(err, ERR_INTERNAL, errno, "cannot lock %s: %s", path, strerror(errno));
+    return 0;
+}
+
+static int write_manifest(struct build *b, struct err *err)
+{
+    struct image_manifest *m = &b->manifest;
+    snprintf(m->build_id, sizeof(m->build_id), "%s", b->out->build_id);
+    snprintf(m->name, sizeof(m->name), "%s", b->o->name);
+    snprintf(m->key, sizeof(m->key), "%s", b->key);
+    snprintf(m->cmdline, sizeof(m->cmdline), CMDLINE);
+    snprintf(m->envd_version, sizeof(m->envd_version), "%s", b->envd.version);
+    clock_rfc3339(clock_wall_ns(), m->created);
+    m->disk_mb = b->o->disk_mb;
+    return image_manifest_write(b->new_dir, m, err);
+}
+
+/* Make it known. Before this the build is nobody's; after it the daemon boots from it. */
+static int publish(struct build *b, struct err *err)
+{
+    struct db *db = NULL;
+    struct store_template template;
+    struct store_build record = { .disk_mb = b->o->disk_mb };
+    begin(b, "publish");
+    int rc = write_manifest(b, err);
+    if (rc == 0 && syncfs(b->new_lock) < 0)
+        rc = err_set(err, ERR_INTERNAL, errno, "cannot sync %s: %s", b->new_dir, strerror(errno));
+    if (rc == 0)
+        rc = db_open(&db, b->o->data_dir, err);
+    if (rc < 0)
+        return rc;
+    snprintf(record.id, sizeof(record.id), "%s", b->out->build_id);
+    snprintf(record.dir, sizeof(record.dir), "%s", b->out->dir);
+    snprintf(record.envd_version, sizeof(record.envd_version), "%s", b->envd.version);
+    if (FAULT_POINT("image.publish"))
+        rc = err_set(err, ERR_INTERNAL, EIO, "fault image.publish");
+    else if (rename(b->new_dir, b->out->dir) < 0)
+        rc = err_set(err, ERR_INTERNAL, errno, "cannot rename %s: %s", b->new_dir, strerror(errno));
+    else
+        b->new_dir[0] = '\0';
+    if (rc == 0) {
+        rc = db_template_publish(db, NULL, b->o->name, &record, &template, err);
+        if (rc < 0)
+            file_remove_tree(b->out->dir, NULL);
+    }
+    db_close(db);
+    if (rc == 0) {
+        snprintf(b->out->template_id, sizeof(b->out->template_id), "%s", template.id);
+        tell(b, IMAGE_STEP_DONE, b->o->name);
+    }
+    return rc;
+}
+
+/* Whether the template's current build has this key; fills in the result then. */
+static bool is_current(struct build *b)
+{
+    struct db *db = NULL;
+    struct store_template template;
+    struct store_build build;
+    struct image_manifest m;
+    struct err err;
+    bool same = false;
+    if (access(b->o->data_dir, F_OK) < 0 || db_open(&db, b->o->data_dir, &err) < 0)
+        return false;
+    if (db_template_resolve(db, NULL, b->o->name, &template, &build, &err) == 0 &&
+        image_manifest_load(build.dir, &m, &err) == 0 && strcmp(m.key, b->key) == 0) {
+        same = true;
+        b->out->unchanged = true;
+        snprintf(b->out->build_id, sizeof(b->out->build_id), "%s", build.id);
+        snprintf(b->out->template_id, sizeof(b->out->template_id), "%s", template.id);
+        snprintf(b->out->dir, sizeof(b->out->dir), "%s", build.dir);
+    }
+    db_close(db);
+    return same;
+}
+
+static int run_steps(struct build *b, struct err *err)
+{
+    char tree[PATH_MAX];
+    struct rootfs_run run = { .log = b->cache.log, .tick = on_tick, .user = b };
+    int rc = gather_cached(b, err);
+    if (rc < 0)
+        return rc;
+    compute_key(b);
+    if (is_current(b))
+        return 0;
+    rc = make_new_dir(b, err);
+    if (rc == 0)
+        rc = cache_work_dir(&b->cache, b->work, err);
+    if (rc < 0)
+        return rc;
+    if (snprintf(tree, sizeof(tree), "%s/tree", b->work) >= (int)sizeof(tree))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->work);
+    rc = bake(b, tree, &run, err);
+    if (rc == 0)
+        rc = make_disk(b, tree, &run, err);
+    if (rc == 0 && command_interrupted())
+        rc = err_set(err, ERR_CANCELED, EINTR, "interrupted");
+    return rc == 0 ? publish(b, err) : rc;
+}
+
+static int check_options(const struct image_options *o, struct err *err)
+{
+    struct template_ref ref;
+    int rc = template_ref_parse(o->name, &ref, err);
+    if (rc < 0)
+        return rc;
+    if (ref.space[0] || ref.tag[0] || strcmp(ref.name, o->name) != 0)
+        return err_set(err, ERR_INVALID, EINVAL,
+                       "'%s' is no name of a template: use small letters, digits, '-' and '_'",
+                       o->name);
+    if (geteuid() != 0)
+        return err_set(err, ERR_DENIED, EPERM,
+                       "building an image needs root: its files belong to root in the guest");
+    return 0;
+}
+
+/* What is there already, and so how many steps there will be. */
+static void plan(struct build *b)
+{
+    kernel_key(b->kernel_key);
+    rootfs_key(b->rootfs_key);
+    bool kernel = cache_has(&b->cache, "kernel", b->kernel_key, b->kernel_dir);
+    bool rootfs = cache_has(&b->cache, "rootfs", b->rootfs_key, b->rootfs_dir);
+    b->has_kernel = kernel && !b->o->refresh;
+    b->has_rootfs = rootfs && !b->o->refresh;
+    bool lists = !b->has_kernel || (!b->has_rootfs && !b->o->rootfs);
+    b->steps = (lists ? 1U : 0U) + 1 + (b->o->rootfs ? 0U : 1U) + 3;
+}
+
+static int build_in_cache(struct build *b, struct err *err)
+{
+    char path[PATH_MAX];
+    int rc = 0;
+    if (b->o->envd)
+        snprintf(path, sizeof(path), "%s", b->o->envd);
+    else
+        rc = image_find_envd(path, err);
+    if (rc == 0)
+        rc = program_load(&b->envd, path, b->cache.log, err);
+    if (rc < 0)
+        return rc;
+    plan(b);
+    rc = run_steps(b, err);
+    if (b->work[0])
+        file_remove_tree(b->work, NULL);
+    if (b->new_dir[0])
+        file_remove_tree(b->new_dir, NULL);
+    if (b->new_lock >= 0)
+        close(b->new_lock);
+    program_deinit(&b->envd);
+    return rc;
+}
+
+int image_build(const struct image_options *o, image_progress_cb progress, void *user,
+                struct image_result *out, struct err *err)
+{
+    int rc = check_options(o, err);
+    AUTO_FREE struct build *b = calloc(1, sizeof(*b));
+    if (rc < 0)
+        return rc;
+    if (!b)
+        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+    *out = (struct image_result){ 0 };
+    id_uuid(out->build_id);
+    b->o = o;
+    b->progress = progress;
+    b->user = user;
+    b->out = out;
+    b->new_lock = -1;
+    rc = cache_open(&b->cache, on_waiting, b, err);
+    if (rc < 0)
+        return rc;
+    rc = build_in_cache(b, err);
+    cache_close(&b->cache);
+    return rc;
+}
+
+void image_interrupt(void)
+{
+    command_interrupt();
+}
