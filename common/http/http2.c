@@ -19,6 +19,8 @@
 
 static void run_work(struct deferred *d);
 
+const uint8_t HTTP2_LAST_PING[8] = { 'l', 'a', 's', 't', 'p', 'i', 'n', 'g' };
+
 void http2_kick(struct http2_session *h)
 {
     if (!h->in_input)
@@ -71,8 +73,10 @@ void http2_enforce_held(struct http2_session *h)
 {
     while (h->held > HTTP2_HELD_MAX && !list_empty(&h->waiting)) {
         struct http2_stream *st = container_of(h->waiting.next, struct http2_stream, waiting);
-        log_warn("http2: stream without progress reset, too much is held", LOG_INT("held", h->held),
-                 LOG_INT("stream", st->id));
+        if (!h->enforced) /* once: the peer can make it happen as often as it likes */
+            log_warn("http2: streams without progress are reset, too much is held",
+                     LOG_INT("held", h->held));
+        h->enforced = true;
         http2_stream_reset(st, NGHTTP2_ENHANCE_YOUR_CALM, ECONNRESET);
     }
 }
@@ -128,14 +132,30 @@ static void session_goaway(struct http2_session *h)
         http2_fail(h, rc == NGHTTP2_ERR_NOMEM ? ENOMEM : EPROTO);
 }
 
+/*
+ * The last words, once no stream is left. A client that drains asks for a sign that the server got
+ * everything before it: nghttp2 reads nothing more after a GOAWAY that leaves no stream.
+ */
+static void session_say_goodbye(struct http2_session *h)
+{
+    if (h->live > 0 || !h->ng || h->error)
+        return;
+    if (h->goaway_received || h->ping_acked) {
+        session_goaway(h);
+    } else if (h->draining && !h->acceptor && !h->ping_asked) {
+        h->ping_asked = true;
+        if (nghttp2_submit_ping(h->ng, NGHTTP2_FLAG_NONE, HTTP2_LAST_PING) != 0)
+            http2_fail(h, ENOMEM);
+    }
+}
+
 static bool session_is_over(const struct http2_session *h)
 {
     if (h->live > 0)
         return false;
     if (h->error)
         return true;
-    /* A server does not wait for clients, which may just close, or never answer. */
-    return h->goaway_sent && (h->goaway_received || h->acceptor);
+    return h->goaway_sent;
 }
 
 static void on_idle_time(uv_timer_t *timer)
@@ -160,8 +180,7 @@ static void session_watch_idle(struct http2_session *h)
 /* What follows from anything that happened: answers to GOAWAY, output, the end. */
 static void session_settle(struct http2_session *h)
 {
-    if (h->goaway_received && h->live == 0)
-        session_goaway(h);
+    session_say_goodbye(h);
     session_output(h);
     if (h->ng && !h->error && !nghttp2_session_want_read(h->ng) &&
         !nghttp2_session_want_write(h->ng) && !h->goaway_asked && !h->goaway_received)
@@ -331,7 +350,8 @@ void http2_session_drain(struct http2_session *h)
     if (h->aborted || h->error)
         return;
     h->draining = true;
-    session_goaway(h);
+    if (h->acceptor)
+        session_goaway(h);
     http2_kick(h);
 }
 

@@ -15,9 +15,9 @@
 struct http2_session;
 
 struct http2_events {
-    /* The session is over: GOAWAY was exchanged and no stream is left, or a protocol error
-     * (errnum EPROTO). All streams got their on_close before. The session frees itself after this
-     * call; the io stays the owner's. When the io fails or ends, the owner calls
+    /* The session is over: it was drained, by this side or by the peer, and no stream is left; or
+     * a protocol error (errnum EPROTO). All streams got their on_close before. The session frees
+     * itself after this call; the io stays the owner's. When the io fails or ends, the owner calls
      * http2_session_abort(). */
     void (*on_over)(struct http2_session *h, int errnum);
 };
@@ -50,7 +50,8 @@ void http2_session_writable(struct http2_session *h);
 struct http_stream *http2_session_stream(struct http2_session *h,
                                          const struct http_stream_events *events, void *user);
 
-/* No new streams; GOAWAY is sent; on_over(0) when the last stream has ended. */
+/* No new streams; on_over(0) when the last stream has ended and GOAWAY is sent. A client waits for
+ * the server's sign of life before that, so that on_over(0) proves that the server was there. */
 void http2_session_drain(struct http2_session *h);
 
 /* End at once: every open stream gets on_close(errnum) from the loop (deferred); no byte is written

@@ -178,7 +178,7 @@ nghttp2_nv http2_nv(struct str name, struct str value)
 
 static bool is_token(struct str s)
 {
-    return s.n > 0 && nghttp2_check_header_name((const uint8_t *)s.p, s.n);
+    return s.n > 0 && s.p[0] != ':' && nghttp2_check_header_name((const uint8_t *)s.p, s.n);
 }
 
 static bool is_value(struct str s)

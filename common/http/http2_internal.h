@@ -30,9 +30,11 @@ struct http2_session {
     bool idle_open, idle_on;
     bool in_input, in_output;
     bool aborted;  /* the owner is gone; freed when the last stream is */
+    bool enforced; /* streams were reset because too much was held */
     bool draining; /* no new streams */
     bool goaway_asked, goaway_sent, goaway_received;
-    int error; /* a positive errno: the session failed */
+    bool ping_asked, ping_acked; /* client: the one that ends a drain */
+    int error;                   /* a positive errno: the session failed */
 };
 
 /* A piece of a file that is to be sent, and the data written behind it. */
@@ -138,6 +140,7 @@ static inline struct http2_stream *http2_stream_of(struct http_stream *s)
 }
 
 /* http2.c */
+extern const uint8_t HTTP2_LAST_PING[8];
 
 /* See to it that output is written and the end noticed, from the loop. */
 void http2_kick(struct http2_session *h);
