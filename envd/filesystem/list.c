@@ -28,11 +28,10 @@ static void free_level(struct list_level *l)
     free(l);
 }
 
-static int too_large(struct err *err)
+static int too_large(size_t max, struct err *err)
 {
     return err_set(err, ERR_EXHAUSTED, E2BIG,
-                   "the directory has more than %d entries or too long names to be listed at once",
-                   LIST_ENTRIES_MAX);
+                   "more than %zu entries, or too long names, to be listed at once", max);
 }
 
 static int read_names(struct list_level *l, int fd, size_t max, struct err *err)
@@ -53,7 +52,7 @@ static int read_names(struct list_level *l, int fd, size_t max, struct err *err)
     int errnum = l->n <= max ? errno : 0;
     closedir(dir);
     if (l->n > max || buf_len(&l->text) > LIST_BYTES_MAX)
-        return too_large(err);
+        return too_large(max, err);
     if (errnum && errnum != ENOENT) /* ENOENT: the directory was removed meanwhile */
         return err_set(err, ERR_INTERNAL, errnum, "cannot read directory: %s", strerror(errnum));
     return l->text.failed ? err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory") : 0;
@@ -93,7 +92,7 @@ static int push(struct list_walk *w, int fd, const char *path, uint32_t depth, s
     l->depth_left = depth;
     l->up = w->top;
     w->top = l;
-    int rc = read_names(l, fd, LIST_ENTRIES_MAX - w->n_entries - w->waiting, err);
+    int rc = read_names(l, fd, w->max - w->n_entries - w->waiting, err);
     if (rc < 0)
         return rc;
     w->waiting += l->n;
@@ -101,9 +100,9 @@ static int push(struct list_walk *w, int fd, const char *path, uint32_t depth, s
 }
 
 int list_walk_init(struct list_walk *w, struct arena *arena, const char *path, uint32_t depth,
-                   struct err *err)
+                   size_t max, struct err *err)
 {
-    *w = (struct list_walk){ 0 };
+    *w = (struct list_walk){ .max = max };
     entry_reader_init(&w->reader, arena);
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0)
@@ -140,7 +139,7 @@ static int append(struct list_walk *w, Filesystem__EntryInfo *e, struct err *err
 {
     struct arena *arena = w->reader.arena;
     if (arena_size(arena) > LIST_BYTES_MAX)
-        return too_large(err);
+        return too_large(w->max, err);
     if (w->n_entries == w->cap) {
         size_t cap = w->cap ? w->cap * 2 : 64;
         Filesystem__EntryInfo **grown = arena_alloc(arena, cap * sizeof(grown[0]));

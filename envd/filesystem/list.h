@@ -15,17 +15,19 @@ struct list_walk {
     struct entry_reader reader;
     struct list_level *top; /* the directory being walked; its parents behind it */
     size_t waiting;         /* names read but not yet described */
+    size_t max;
     Filesystem__EntryInfo **entries;
     size_t n_entries, cap;
 };
 
 /*
- * Begin to list the directory `path` (links are followed) to a depth of 1 or more. The entries'
- * paths begin with `path`. ERR_NOT_FOUND, ERR_INVALID when it is no directory, ERR_PRECONDITION for
- * too many links, ERR_INTERNAL. Whatever is returned, call list_walk_deinit() in the end.
+ * Begin to list the directory `path` (links are followed) to a depth of 1 or more, at most `max`
+ * entries. The entries' paths begin with `path`. ERR_NOT_FOUND, ERR_INVALID when it is no
+ * directory, ERR_PRECONDITION for too many links, ERR_INTERNAL. Whatever is returned, call
+ * list_walk_deinit() in the end.
  */
 int list_walk_init(struct list_walk *w, struct arena *arena, const char *path, uint32_t depth,
-                   struct err *err);
+                   size_t max, struct err *err);
 void list_walk_deinit(struct list_walk *w);
 
 /* Describe at most `budget` more entries. 1: there is more to do, 0: done; else -errno, with

@@ -51,7 +51,7 @@ void service_on_list(struct rpc_call *call, ProtobufCMessage *msg)
     }
     l->call = call;
     rpc_call_set_user(call, l);
-    if (list_walk_init(&l->walk, rpc_call_arena(call), path, q->depth, &err) < 0)
+    if (list_walk_init(&l->walk, rpc_call_arena(call), path, q->depth, LIST_ENTRIES_MAX, &err) < 0)
         rpc_finish(call, &err);
     else
         next_turn(l);
