@@ -9,7 +9,6 @@
  */
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
-#include "common/base/fault.h"
 #include "common/base/fileio.h"
 #include "orchestrator/image/apt.h"
 #include "orchestrator/image/bake.h"
@@ -20,24 +19,18 @@
 #include "orchestrator/image/initramfs.h"
 #include "orchestrator/image/kernel.h"
 #include "orchestrator/image/program.h"
+#include "orchestrator/image/publication.h"
 #include "orchestrator/image/rootfs.h"
-#include "orchestrator/store/db.h"
 #include "orchestrator/store/templates.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 /* No waiting for hardware that a virtual machine has not: crypto self-tests take 0.2 s and ACPI's
  * interrupt routing 0.1 s per device under emulation (the devices use MSI). */
 #define CMDLINE "root=/dev/vda rw quiet cryptomgr.notests acpi=noirq"
 
-#define NEW_PREFIX     ".new."
 #define SPACE_CACHE_MB 1500 /* free, when packages must be fetched and unpacked */
-#define SPACE_DATA_MB  700  /* free, for the files of one build */
 
 struct build {
     const struct image_options *o;
@@ -53,9 +46,8 @@ struct build {
     char kernel_key[CACHE_KEY_SIZE], rootfs_key[CACHE_KEY_SIZE], key[CACHE_KEY_SIZE];
     char kernel_dir[PATH_MAX], rootfs_dir[PATH_MAX];
     bool has_kernel, has_rootfs;
-    char work[PATH_MAX];    /* the tree that is baked; empty: none */
-    char new_dir[PATH_MAX]; /* the build as it grows; empty: none */
-    int new_lock;           /* held on new_dir while it grows */
+    char work[PATH_MAX]; /* the tree that is baked; empty: none */
+    struct publication publication;
     struct image_manifest manifest;
     struct image_result *out;
 };
@@ -132,19 +124,6 @@ static void compute_key(struct build *b)
     cache_key_text(&key, b->key);
 }
 
-static int check_space(const char *dir, unsigned need_mb, struct err *err)
-{
-    struct statvfs fs;
-    if (statvfs(dir, &fs) < 0)
-        return err_set(err, ERR_INTERNAL, errno, "cannot look at %s: %s", dir, strerror(errno));
-    uint64_t have_mb = (uint64_t)fs.f_bavail * fs.f_frsize >> 20;
-    if (have_mb >= need_mb)
-        return 0;
-    return err_set(err, ERR_EXHAUSTED, ENOSPC,
-                   "the disk of %s is full: it has %llu MB free, building needs %u", dir,
-                   (unsigned long long)have_mb, need_mb);
-}
-
 /* A step whose result goes to the cache. */
 static int make_cached(struct build *b, const char *step, const char *key,
                        int (*make)(struct build *b, const char *work, struct err *err),
@@ -152,12 +131,15 @@ static int make_cached(struct build *b, const char *step, const char *key,
 {
     char work[PATH_MAX];
     int rc = cache_work_dir(&b->cache, work, err);
-    if (rc == 0)
-        rc = make(b, work, err);
+    if (rc < 0)
+        return rc;
+    rc = make(b, work, err);
     if (rc == 0)
         rc = mark_made(work, err);
     if (rc == 0)
         rc = cache_commit(&b->cache, work, step, key, err);
+    if (rc < 0)
+        cache_discard(work); /* the disk may be full of it */
     cache_has(&b->cache, step, key, result);
     return rc;
 }
@@ -178,7 +160,7 @@ static int do_rootfs(struct build *b, const char *work, struct err *err)
 static int fetch_lists(struct build *b, struct err *err)
 {
     char dir[PATH_MAX];
-    int rc = check_space(b->cache.dir, SPACE_CACHE_MB, err);
+    int rc = publication_check_space(b->cache.dir, SPACE_CACHE_MB, err);
     if (rc < 0)
         return rc;
     begin(b, "package lists");
@@ -252,8 +234,9 @@ static int copy_in(const struct build *b, const char *from_dir, const char *name
     char from[PATH_MAX], to[PATH_MAX];
     struct buf data = { 0 };
     if (snprintf(from, sizeof(from), "%s/%s", from_dir, name) >= (int)sizeof(from) ||
-        snprintf(to, sizeof(to), "%s/%s", b->new_dir, name) >= (int)sizeof(to))
-        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->new_dir);
+        snprintf(to, sizeof(to), "%s/%s", b->publication.new_dir, name) >= (int)sizeof(to))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s",
+                       b->publication.new_dir);
     int rc = file_read(from, SIZE_MAX / 2, &data, err);
     if (rc == 0) {
         struct str bytes = buf_str(&data);
@@ -266,9 +249,11 @@ static int copy_in(const struct build *b, const char *from_dir, const char *name
 static int add_initramfs(const struct build *b, struct err *err)
 {
     char path[PATH_MAX], modules[PATH_MAX];
-    if (snprintf(path, sizeof(path), "%s/" IMAGE_FILE_INITRAMFS, b->new_dir) >= (int)sizeof(path) ||
+    if (snprintf(path, sizeof(path), "%s/" IMAGE_FILE_INITRAMFS, b->publication.new_dir) >=
+            (int)sizeof(path) ||
         snprintf(modules, sizeof(modules), "%s/modules", b->kernel_dir) >= (int)sizeof(modules))
-        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->new_dir);
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s",
+                       b->publication.new_dir);
     return initramfs_write(path, buf_str(&b->envd.bytes), modules, err);
 }
 
@@ -298,8 +283,9 @@ static int seal(const struct build *b, const char *name,
                 struct image_file *out, struct err *err)
 {
     char path[PATH_MAX];
-    if (snprintf(path, sizeof(path), "%s/%s", b->new_dir, name) >= (int)sizeof(path))
-        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->new_dir);
+    if (snprintf(path, sizeof(path), "%s/%s", b->publication.new_dir, name) >= (int)sizeof(path))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s",
+                       b->publication.new_dir);
     if (chmod(path, 0444) < 0)
         return err_set(err, ERR_INTERNAL, errno, "cannot change %s: %s", path, strerror(errno));
     return digest(path, out, err);
@@ -311,8 +297,10 @@ static int make_disk(struct build *b, const char *tree, const struct rootfs_run 
     char image[PATH_MAX];
     struct image_manifest *m = &b->manifest;
     begin(b, "disk image");
-    if (snprintf(image, sizeof(image), "%s/" IMAGE_FILE_ROOTFS, b->new_dir) >= (int)sizeof(image))
-        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->new_dir);
+    if (snprintf(image, sizeof(image), "%s/" IMAGE_FILE_ROOTFS, b->publication.new_dir) >=
+        (int)sizeof(image))
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s",
+                       b->publication.new_dir);
     int rc = rootfs_make_ext4(run, tree, image, b->o->disk_mb, err);
     if (rc == 0)
         rc = seal(b, IMAGE_FILE_ROOTFS, digest_sparse_file, &m->rootfs, err);
@@ -325,122 +313,21 @@ static int make_disk(struct build *b, const char *tree, const struct rootfs_run 
     return rc;
 }
 
-/* Remove the folders of builders that were killed. A living one holds a lock on its own. */
-static void clear_abandoned(const char *templates)
-{
-    char path[PATH_MAX];
-    DIR *list = opendir(templates);
-    if (!list)
-        return;
-    for (struct dirent *e = readdir(list); e; e = readdir(list)) {
-        if (strncmp(e->d_name, NEW_PREFIX, strlen(NEW_PREFIX)) != 0 ||
-            snprintf(path, sizeof(path), "%s/%s", templates, e->d_name) >= (int)sizeof(path))
-            continue;
-        AUTO_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-            file_remove_tree(path, NULL);
-    }
-    closedir(list);
-}
-
-static int make_new_dir(struct build *b, struct err *err)
-{
-    char templates[PATH_MAX], path[PATH_MAX];
-    int rc = store_make_dir(b->o->data_dir, err);
-    if (snprintf(templates, sizeof(templates), "%s/templates", b->o->data_dir) >=
-            (int)sizeof(templates) ||
-        snprintf(path, sizeof(path), "%s/" NEW_PREFIX "%s", templates, b->out->build_id) >=
-            (int)sizeof(path) ||
-        snprintf(b->out->dir, sizeof(b->out->dir), "%s/%s", templates, b->out->build_id) >=
-            (int)sizeof(b->out->dir))
-        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", b->o->data_dir);
-    if (rc == 0)
-        rc = file_make_dirs(templates, 0755, err);
-    if (rc < 0)
-        return rc;
-    clear_abandoned(templates);
-    rc = check_space(templates, SPACE_DATA_MB, err);
-    if (rc < 0)
-        return rc;
-    if (mkdir(path, 0755) < 0 || chmod(path, 0755) < 0)
-        return err_set(err, ERR_INTERNAL, errno, "cannot create %s: %s", path, strerror(errno));
-    snprintf(b->new_dir, sizeof(b->new_dir), "%s", path);
-    b->new_lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (b->new_lock < 0 || flock(b->new_lock, LOCK_EX | LOCK_NB) < 0)
-        return err_set(err, ERR_INTERNAL, errno, "cannot lock %s: %s", path, strerror(errno));
-    return 0;
-}
-
-static int write_manifest(struct build *b, struct err *err)
+static int publish(struct build *b, struct err *err)
 {
     struct image_manifest *m = &b->manifest;
-    snprintf(m->build_id, sizeof(m->build_id), "%s", b->out->build_id);
+    begin(b, "publish");
+    memcpy(m->build_id, b->out->build_id, sizeof(b->out->build_id));
     snprintf(m->name, sizeof(m->name), "%s", b->o->name);
     snprintf(m->key, sizeof(m->key), "%s", b->key);
     snprintf(m->cmdline, sizeof(m->cmdline), CMDLINE);
-    snprintf(m->envd_version, sizeof(m->envd_version), "%s", b->envd.version);
+    memcpy(m->envd_version, b->envd.version, sizeof(m->envd_version));
     clock_rfc3339(clock_wall_ns(), m->created);
     m->disk_mb = b->o->disk_mb;
-    return image_manifest_write(b->new_dir, m, err);
-}
-
-/* Make it known. Before this the build is nobody's; after it the daemon boots from it. */
-static int publish(struct build *b, struct err *err)
-{
-    struct db *db = NULL;
-    struct store_template template;
-    struct store_build record = { .disk_mb = b->o->disk_mb };
-    begin(b, "publish");
-    int rc = write_manifest(b, err);
-    if (rc == 0 && syncfs(b->new_lock) < 0)
-        rc = err_set(err, ERR_INTERNAL, errno, "cannot sync %s: %s", b->new_dir, strerror(errno));
+    int rc = publication_finish(&b->publication, m, b->out, err);
     if (rc == 0)
-        rc = db_open(&db, b->o->data_dir, err);
-    if (rc < 0)
-        return rc;
-    snprintf(record.id, sizeof(record.id), "%s", b->out->build_id);
-    snprintf(record.dir, sizeof(record.dir), "%s", b->out->dir);
-    snprintf(record.envd_version, sizeof(record.envd_version), "%s", b->envd.version);
-    if (FAULT_POINT("image.publish"))
-        rc = err_set(err, ERR_INTERNAL, EIO, "fault image.publish");
-    else if (rename(b->new_dir, b->out->dir) < 0)
-        rc = err_set(err, ERR_INTERNAL, errno, "cannot rename %s: %s", b->new_dir, strerror(errno));
-    else
-        b->new_dir[0] = '\0';
-    if (rc == 0) {
-        rc = db_template_publish(db, NULL, b->o->name, &record, &template, err);
-        if (rc < 0)
-            file_remove_tree(b->out->dir, NULL);
-    }
-    db_close(db);
-    if (rc == 0) {
-        snprintf(b->out->template_id, sizeof(b->out->template_id), "%s", template.id);
         tell(b, IMAGE_STEP_DONE, b->o->name);
-    }
     return rc;
-}
-
-/* Whether the template's current build has this key; fills in the result then. */
-static bool is_current(struct build *b)
-{
-    struct db *db = NULL;
-    struct store_template template;
-    struct store_build build;
-    struct image_manifest m;
-    struct err err;
-    bool same = false;
-    if (access(b->o->data_dir, F_OK) < 0 || db_open(&db, b->o->data_dir, &err) < 0)
-        return false;
-    if (db_template_resolve(db, NULL, b->o->name, &template, &build, &err) == 0 &&
-        image_manifest_load(build.dir, &m, &err) == 0 && strcmp(m.key, b->key) == 0) {
-        same = true;
-        b->out->unchanged = true;
-        snprintf(b->out->build_id, sizeof(b->out->build_id), "%s", build.id);
-        snprintf(b->out->template_id, sizeof(b->out->template_id), "%s", template.id);
-        snprintf(b->out->dir, sizeof(b->out->dir), "%s", build.dir);
-    }
-    db_close(db);
-    return same;
 }
 
 static int run_steps(struct build *b, struct err *err)
@@ -451,9 +338,9 @@ static int run_steps(struct build *b, struct err *err)
     if (rc < 0)
         return rc;
     compute_key(b);
-    if (is_current(b))
+    if (publication_is_current(b->o->data_dir, b->o->name, b->key, b->out))
         return 0;
-    rc = make_new_dir(b, err);
+    rc = publication_begin(&b->publication, b->o->data_dir, b->o->name, b->out, err);
     if (rc == 0)
         rc = cache_work_dir(&b->cache, b->work, err);
     if (rc < 0)
@@ -512,11 +399,8 @@ static int build_in_cache(struct build *b, struct err *err)
     plan(b);
     rc = run_steps(b, err);
     if (b->work[0])
-        file_remove_tree(b->work, NULL);
-    if (b->new_dir[0])
-        file_remove_tree(b->new_dir, NULL);
-    if (b->new_lock >= 0)
-        close(b->new_lock);
+        cache_discard(b->work);
+    publication_end(&b->publication);
     program_deinit(&b->envd);
     return rc;
 }
@@ -536,7 +420,7 @@ int image_build(const struct image_options *o, image_progress_cb progress, void 
     b->progress = progress;
     b->user = user;
     b->out = out;
-    b->new_lock = -1;
+    b->publication.lock = -1;
     rc = cache_open(&b->cache, on_waiting, b, err);
     if (rc < 0)
         return rc;

@@ -143,6 +143,12 @@ int cache_work_dir(const struct cache *c, char out[static PATH_MAX], struct err 
     return 0;
 }
 
+void cache_discard(const char *work)
+{
+    unmount_below(work);
+    file_remove_tree(work, NULL);
+}
+
 int cache_commit(const struct cache *c, const char *work, const char *step, const char *key,
                  struct err *err)
 {

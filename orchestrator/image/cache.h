@@ -42,6 +42,9 @@ bool cache_has(const struct cache *c, const char *step, const char *key, char ou
 /* A new, empty folder to work in. */
 int cache_work_dir(const struct cache *c, char out[static PATH_MAX], struct err *err);
 
+/* Remove a work folder, and what a killed child left mounted in it. */
+void cache_discard(const char *work);
+
 /* The work folder becomes the step's result for the key, in place of an older one; other keys'
  * results of the step are removed. */
 int cache_commit(const struct cache *c, const char *work, const char *step, const char *key,
