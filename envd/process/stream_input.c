@@ -127,7 +127,7 @@ void stream_input_on_message(struct rpc_call *call, ProtobufCMessage *msg)
         rpc_fail(call, ERR_EXHAUSTED, "out of memory");
         return;
     }
-    switch (req->event_case) {
+    switch ((int)req->event_case) {
     case PROCESS__STREAM_INPUT_REQUEST__EVENT_START:
         rc = select_process(s, req, &err);
         break;

@@ -229,7 +229,7 @@ static void take_data(struct rpc_call *call, const Process__ProcessEvent__DataEv
 static void take_event(struct rpc_call *call, const Process__ProcessEvent *event)
 {
     assert_false(call->ended);
-    switch (event->event_case) {
+    switch ((int)event->event_case) {
     case PROCESS__PROCESS_EVENT__EVENT_START:
         call->pid = event->start->pid;
         buf_putc(&call->order, 's');
