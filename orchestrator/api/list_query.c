@@ -114,7 +114,7 @@ json_t *list_metadata_parse(const char *text, struct err *err)
     struct buf whole = { 0 };
     bool ok = object && percent_decode(&whole, str_of(text), true);
     struct str rest = buf_str(&whole);
-    while (ok && rest.p && buf_len(&whole) > 0)
+    while (ok && rest.p)
         ok = add_pair(object, str_split(&rest, '&'));
     buf_deinit(&whole);
     if (ok)
