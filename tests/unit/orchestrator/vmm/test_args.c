@@ -1,0 +1,184 @@
+#include "common/base/cleanup.h"
+#include "common/base/str.h"
+#include "common/link/link_marker.h"
+#include "orchestrator/vmm/qemu/args.h"
+#include "tests/support/test.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct qemu_machine machine = {
+    .program = "/usr/bin/qemu-system-x86_64",
+    .name = "/var/lib/sandpit/run/i1",
+    .machine = "pc-i440fx-7.2",
+    .vcpus = 2,
+    .memory_mb = 512,
+    .cmdline = "root=/dev/vda rw",
+};
+
+/* The value after an option, the n-th time it is given; NULL when there is none. */
+static const char *option(const struct qemu_args *a, const char *name, int nth)
+{
+    for (size_t i = 0; i + 1 < a->n; i++)
+        if (strcmp(a->argv[i], name) == 0 && nth-- == 0)
+            return a->argv[i + 1];
+    return NULL;
+}
+
+/* The -device whose value begins with `driver`. */
+static const char *device(const struct qemu_args *a, const char *driver)
+{
+    for (int i = 0;; i++) {
+        const char *value = option(a, "-device", i);
+        if (!value || strncmp(value, driver, strlen(driver)) == 0)
+            return value;
+    }
+}
+
+static bool has(const char *text, const char *part)
+{
+    return text && strstr(text, part);
+}
+
+static void build(struct qemu_args *a, const struct qemu_machine *m)
+{
+    struct err err;
+    *a = (struct qemu_args){ 0 };
+    assert_int_equal(qemu_args_build(a, m, &err), 0);
+    assert_null(a->argv[a->n]);
+}
+
+static void test_machine_is_pinned(void **state)
+{
+    struct qemu_args a;
+    (void)state;
+    build(&a, &machine);
+    assert_string_equal(a.argv[0], machine.program);
+    assert_string_equal(option(&a, "-M", 0), "pc-i440fx-7.2,usb=off,vmport=off,memory-backend=ram");
+    assert_string_equal(option(&a, "-cpu", 0), "max");
+    assert_string_equal(option(&a, "-smp", 0), "cpus=2,sockets=1,cores=2,threads=1");
+    assert_string_equal(option(&a, "-m", 0), "512");
+    assert_string_equal(option(&a, "-object", 0), "memory-backend-file,id=ram,size=512M,"
+                                                  "mem-path=/proc/self/fd/3,share=on");
+    assert_true(has(option(&a, "-accel", 0), "tcg,"));
+    qemu_args_deinit(&a);
+
+    struct qemu_machine kvm = machine;
+    kvm.kvm = true;
+    build(&a, &kvm);
+    assert_string_equal(option(&a, "-accel", 0), "kvm");
+    qemu_args_deinit(&a);
+}
+
+static void test_every_pci_device_has_its_own_address(void **state)
+{
+    struct qemu_args a;
+    unsigned used = 0;
+    int found = 0;
+    (void)state;
+    build(&a, &machine);
+    for (int i = 0;; i++) {
+        const char *value = option(&a, "-device", i);
+        if (!value)
+            break;
+        if (!has(value, "-pci,"))
+            continue;
+        unsigned slot;
+        assert_non_null(strstr(value, ",addr=0x"));
+        assert_int_equal(sscanf(strstr(value, ",addr=0x"), ",addr=0x%x", &slot), 1);
+        assert_true(slot >= 2 && slot < 32); /* 0 and 1 are the board's own */
+        assert_false(used & (1u << slot));
+        used |= 1u << slot;
+        found++;
+    }
+    assert_int_equal(found, 5);
+    qemu_args_deinit(&a);
+}
+
+static void test_nothing_but_what_is_named(void **state)
+{
+    struct qemu_args a;
+    (void)state;
+    build(&a, &machine);
+    bool nodefaults = false, no_config = false, no_reboot = false, stopped = false;
+    for (size_t i = 0; i < a.n; i++) {
+        nodefaults |= strcmp(a.argv[i], "-nodefaults") == 0;
+        no_config |= strcmp(a.argv[i], "-no-user-config") == 0;
+        no_reboot |= strcmp(a.argv[i], "-no-reboot") == 0;
+        stopped |= strcmp(a.argv[i], "-S") == 0;
+    }
+    assert_true(nodefaults && no_config && no_reboot && stopped);
+    assert_string_equal(option(&a, "-sandbox", 0), "on,obsolete=deny,elevateprivileges=deny,"
+                                                   "spawn=deny,resourcecontrol=deny");
+    assert_string_equal(option(&a, "-action", 0), "panic=shutdown");
+    qemu_args_deinit(&a);
+}
+
+static void test_devices(void **state)
+{
+    struct qemu_args a;
+    (void)state;
+    build(&a, &machine);
+    assert_true(has(device(&a, "virtserialport"), "id=link0,"));
+    assert_true(has(device(&a, "virtserialport"), ",nr=1,"));
+    assert_true(has(device(&a, "virtserialport"), ",name=" LINK_PORT_NAME));
+    assert_true(has(device(&a, "virtio-net-pci"), "id=" QEMU_NIC_ID ","));
+    assert_true(has(device(&a, "virtio-net-pci"), ",romfile=,"));
+    assert_true(has(device(&a, "virtio-blk-pci"), ",drive=disk,"));
+    assert_true(has(option(&a, "-netdev", 0), "hubport,"));
+    assert_null(option(&a, "-netdev", 1));
+    assert_true(has(option(&a, "-blockdev", 0), "/proc/self/fd/9,read-only=on"));
+    assert_true(has(option(&a, "-blockdev", 3), "driver=qcow2,"));
+    assert_string_equal(option(&a, "-kernel", 0), "/proc/self/fd/7");
+    qemu_args_deinit(&a);
+}
+
+static void test_name_escapes_commas(void **state)
+{
+    struct qemu_args a;
+    struct qemu_machine m = machine;
+    (void)state;
+    m.name = "/data/a,process=evil,,b";
+    build(&a, &m);
+    assert_string_equal(option(&a, "-name", 0), "guest=/data/a,,process=evil,,,,b");
+    qemu_args_deinit(&a);
+}
+
+static void test_template_cmdline_comes_last(void **state)
+{
+    struct qemu_args a;
+    (void)state;
+    build(&a, &machine);
+    const char *append = option(&a, "-append", 0);
+    assert_true(has(append, "console=ttyS0 "));
+    assert_true(has(append, " panic=1 "));
+    assert_string_equal(append + strlen(append) - strlen(" root=/dev/vda rw"), " root=/dev/vda rw");
+    qemu_args_deinit(&a);
+}
+
+static void test_too_many_arguments_fail(void **state)
+{
+    struct qemu_args a = { 0 };
+    (void)state;
+    for (int i = 0; i < QEMU_ARGS_MAX; i++)
+        qemu_args_add(&a, "%d", i);
+    assert_false(a.failed);
+    qemu_args_add(&a, "one more");
+    assert_true(a.failed);
+    assert_int_equal(a.n, QEMU_ARGS_MAX);
+    qemu_args_deinit(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_machine_is_pinned),
+        cmocka_unit_test(test_every_pci_device_has_its_own_address),
+        cmocka_unit_test(test_nothing_but_what_is_named),
+        cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_name_escapes_commas),
+        cmocka_unit_test(test_template_cmdline_comes_last),
+        cmocka_unit_test(test_too_many_arguments_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
