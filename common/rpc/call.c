@@ -112,15 +112,13 @@ static void on_work(struct deferred *d)
         take_input(call);
 }
 
-static void finish(struct rpc_call *call)
+/* Give the credit of held input back to the stream. */
+static void release_input(struct rpc_call *call)
 {
-    call->finished = true;
-    stop_deadline(call);
-    size_t unconsumed = call->unconsumed;
+    size_t n = call->unconsumed;
     call->unconsumed = 0;
-    if (unconsumed)
-        http_consume(call->stream, unconsumed);
-    defer(call->server->defer, &call->work, on_work);
+    if (n)
+        http_consume(call->stream, n);
 }
 
 void rpc_finish(struct rpc_call *call, const struct err *err)
@@ -133,9 +131,12 @@ void rpc_finish(struct rpc_call *call, const struct err *err)
     bool one_reply = call->method->kind == RPC_UNARY || call->method->kind == RPC_CLIENT_STREAM;
     if (!err && one_reply && !call->replied)
         err = &no_reply;
+    call->finished = true;
+    stop_deadline(call);
+    release_input(call);
     if (call->protocol->enveloped || !call->replied)
         call->protocol->end(call, err);
-    finish(call);
+    defer(call->server->defer, &call->work, on_work);
 }
 
 void rpc_fail(struct rpc_call *call, enum err_code code, const char *fmt, ...)
@@ -235,10 +236,7 @@ static void half_close(struct rpc_call *call)
 /* Go on with what is held and with the end of input. */
 static void take_input(struct rpc_call *call)
 {
-    size_t unconsumed = call->unconsumed;
-    call->unconsumed = 0;
-    if (unconsumed)
-        http_consume(call->stream, unconsumed);
+    release_input(call);
     if (buf_len(&call->in))
         buf_consume(&call->in, take_envelopes(call, buf_str(&call->in)));
     if (call->in_ended && !call->half_closed && !call->finished && !call->paused)

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#define FIELD_NUMBER_MAX 0x1FFFFFFF
+
 enum wire { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
 struct bounded {
@@ -69,7 +71,7 @@ static const char *find_fault(const ProtobufCMessageDescriptor *type, struct str
     while (data.n) {
         uint64_t tag, n;
         struct str value;
-        if (!take_varint(&data, &tag) || tag >> 3 > UINT32_MAX)
+        if (!take_varint(&data, &tag) || tag >> 3 == 0 || tag >> 3 > FIELD_NUMBER_MAX)
             return malformed;
         switch (tag & 7) {
         case WIRE_VARINT:

@@ -103,7 +103,9 @@ static void test_wire_decode_refuses(void **state)
     REFUSE("\x8a\x01\x03\x7a\x01\xff", "UTF-8"); /* in a nested message */
     REFUSE("\x08", "malformed");
     REFUSE("\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "malformed");
-    REFUSE("\x0b", "malformed"); /* a group */
+    REFUSE("\x0b", "malformed");                     /* a group */
+    REFUSE("\x80\x00\x00", "malformed");             /* field 0, in a long form */
+    REFUSE("\xf8\xff\xff\xff\x1f\x00", "malformed"); /* a field beyond the last */
     REFUSE("\x7a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "malformed");
     REFUSE("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00", "malformed");
 }

@@ -377,6 +377,20 @@ static void test_pause_holds_messages_and_credit(void **state)
     rpc_fixture_expect_envelope(f, 2, "{}");
 }
 
+static void test_end_in_a_pause_gives_credit_back(void **state)
+{
+    struct rpc_fixture *f = *state;
+    rpc_fixture_request(f, BIDI, STREAM);
+    rpc_fixture_accept(f);
+    rpc_fixture_envelope(f, 0, STR("{\"aString\":\"pause\"}"));
+    rpc_fixture_envelope(f, 0, STR("{\"aString\":\"never\"}"));
+    assert_true(f->stream.given > f->stream.consumed);
+    rpc_fail(f->held, ERR_ABORTED, "enough");
+    assert_int_equal(f->stream.given, f->stream.consumed);
+    rpc_fixture_turn(f);
+    rpc_fixture_expect_log(f, "message pause;close;");
+}
+
 static void test_client_gone_during_a_stream(void **state)
 {
     struct rpc_fixture *f = *state;
@@ -479,6 +493,7 @@ int main(void)
         CASE(test_client_stream),
         CASE(test_error_ends_a_client_stream_at_once),
         CASE(test_pause_holds_messages_and_credit),
+        CASE(test_end_in_a_pause_gives_credit_back),
         CASE(test_client_gone_during_a_stream),
         CASE(test_deadline_ends_a_unary_call),
         CASE(test_deadline_ends_a_request_that_never_comes),
