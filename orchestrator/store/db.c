@@ -38,7 +38,7 @@ static int open_file(struct db *db, const char *path, struct err *err)
                    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
                    "PRAGMA foreign_keys = ON",
                    err);
-    return rc ? rc : schema_migrate(db, path, err);
+    return rc ? rc : schema_migrate(db, &schema_current, path, err);
 }
 
 /* Openings wait for each other: SQLite does not wait for the lock it needs to turn WAL on. */

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* steps[n] leads from version n to version n + 1. A step that a release had is never edited. */
+/* A step that a release had is never edited. */
 static const char *const steps[DB_VERSION] = {
     /* 1. Times are nanoseconds since 1970. A template of no team is the operator's, public to all;
      * names of those have the owner ''. */
@@ -62,7 +62,18 @@ static const char *const steps[DB_VERSION] = {
     "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
 };
 
-static int read_version(struct db *db, int *version, struct err *err)
+/* The team that keys are of when nothing else is said. */
+static int fill(struct db *db, struct err *err)
+{
+    char team[ID_UUID_SIZE];
+    id_uuid(team);
+    return db_run(db, err, "INSERT INTO teams VALUES (?, 'default', 'default', ?)", "si", team,
+                  clock_wall_ns());
+}
+
+const struct schema schema_current = { .version = DB_VERSION, .steps = steps, .fill = fill };
+
+static int read_version(struct db *db, const struct schema *schema, int *version, struct err *err)
 {
     AUTO_STMT sqlite3_stmt *st = NULL;
     int rc = db_query(db, &st, err, "PRAGMA user_version", "");
@@ -71,11 +82,11 @@ static int read_version(struct db *db, int *version, struct err *err)
     if (rc < 0)
         return rc;
     *version = sqlite3_column_int(st, 0);
-    if (*version < 0 || *version > DB_VERSION)
+    if (*version < 0 || *version > schema->version)
         return err_set(err, ERR_PRECONDITION, EPROTO,
                        "the database is of version %d, and this sandpit knows versions up to %d: "
                        "run the newer sandpit that made it",
-                       *version, DB_VERSION);
+                       *version, schema->version);
     return 0;
 }
 
@@ -104,43 +115,41 @@ static int backup(const char *path, int version, struct err *err)
     return rc;
 }
 
-static int apply(struct db *db, const char *path, struct err *err)
+static int apply(struct db *db, const struct schema *schema, const char *path, struct err *err)
 {
     /* Again, now that no one else can write: another process may have been faster. */
     int version;
-    int rc = read_version(db, &version, err);
-    if (rc || version == DB_VERSION)
+    int rc = read_version(db, schema, &version, err);
+    if (rc || version == schema->version)
         return rc;
     if (version > 0) {
         rc = backup(path, version, err);
         if (rc)
             return rc;
-        log_info("migrating the database", LOG_INT("from", version), LOG_INT("to", DB_VERSION));
+        log_info("migrating the database", LOG_INT("from", version),
+                 LOG_INT("to", schema->version));
     }
-    for (int v = version; v < DB_VERSION; v++) {
-        rc = db_script(db, steps[v], err);
+    for (int v = version; v < schema->version; v++) {
+        rc = db_script(db, schema->steps[v], err);
         if (rc)
             return rc;
     }
-    if (version == 0) {
-        char team[ID_UUID_SIZE];
-        id_uuid(team);
-        rc = db_run(db, err, "INSERT INTO teams VALUES (?, 'default', 'default', ?)", "si", team,
-                    clock_wall_ns());
+    if (version == 0 && schema->fill) {
+        rc = schema->fill(db, err);
         if (rc)
             return rc;
     }
     char sql[48];
-    snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", DB_VERSION);
+    snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", schema->version);
     return db_script(db, sql, err);
 }
 
-int schema_migrate(struct db *db, const char *path, struct err *err)
+int schema_migrate(struct db *db, const struct schema *schema, const char *path, struct err *err)
 {
     int version;
-    int rc = read_version(db, &version, err);
-    if (rc || version == DB_VERSION)
+    int rc = read_version(db, schema, &version, err);
+    if (rc || version == schema->version)
         return rc;
     rc = db_begin(db, err);
-    return rc ? rc : db_end(db, apply(db, path, err), err);
+    return rc ? rc : db_end(db, apply(db, schema, path, err), err);
 }
