@@ -13,10 +13,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
-#include "common/rpc/envelope.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,21 +24,9 @@ struct rpc_deadline {
     struct rpc_call *call; /* borrowed; NULL once it does not matter any more */
 };
 
-static struct rpc_call *call_of(struct http_stream *s)
-{
-    struct rpc_call *call = s->user;
-    assert(call->magic == RPC_CALL_MAGIC);
-    return call;
-}
-
 size_t rpc_message_max(const struct rpc_call *call)
 {
     return call->server->message_max ? call->server->message_max : RPC_MESSAGE_MAX;
-}
-
-static bool has_one_request(const struct rpc_call *call)
-{
-    return call->method->kind == RPC_UNARY || call->method->kind == RPC_SERVER_STREAM;
 }
 
 /* Deadline. */
@@ -66,7 +51,7 @@ static void on_deadline(uv_timer_t *timer)
     if (!call)
         return;
     stop_deadline(call);
-    if (call->method->own_deadline && call->started) {
+    if (call->method->own_deadline && call->method->on_deadline && call->started) {
         call->method->on_deadline(call);
         return;
     }
@@ -91,7 +76,7 @@ void rpc_call_set_deadline(struct rpc_call *call)
 
 /* The end. */
 
-static void tell_close(struct rpc_call *call)
+void rpc_call_tell_close(struct rpc_call *call)
 {
     if (call->over)
         return;
@@ -101,24 +86,13 @@ static void tell_close(struct rpc_call *call)
         call->method->on_close(call);
 }
 
-static void take_input(struct rpc_call *call);
-
 static void on_work(struct deferred *d)
 {
     struct rpc_call *call = container_of(d, struct rpc_call, work);
     if (call->finished)
-        tell_close(call);
+        rpc_call_tell_close(call);
     else if (!call->paused)
-        take_input(call);
-}
-
-/* Give the credit of held input back to the stream. */
-static void release_input(struct rpc_call *call)
-{
-    size_t n = call->unconsumed;
-    call->unconsumed = 0;
-    if (n)
-        http_consume(call->stream, n);
+        rpc_call_take_input(call);
 }
 
 void rpc_finish(struct rpc_call *call, const struct err *err)
@@ -133,7 +107,7 @@ void rpc_finish(struct rpc_call *call, const struct err *err)
         err = &no_reply;
     call->finished = true;
     stop_deadline(call);
-    release_input(call);
+    rpc_call_release_input(call);
     if (call->protocol->enveloped || !call->replied)
         call->protocol->end(call, err);
     defer(call->server->defer, &call->work, on_work);
@@ -148,187 +122,6 @@ void rpc_fail(struct rpc_call *call, enum err_code code, const char *fmt, ...)
     va_end(ap);
     rpc_finish(call, &err);
 }
-
-/* Input. */
-
-static void start(struct rpc_call *call, ProtobufCMessage *msg)
-{
-    call->started = true;
-    call->method->on_message(call, msg);
-}
-
-static ProtobufCMessage *decode(struct rpc_call *call, struct str payload, struct arena *arena)
-{
-    struct err err;
-    ProtobufCMessage *msg = call->codec->decode(call->method->input, payload, arena, &err);
-    if (!msg)
-        rpc_finish(call, &err);
-    return msg;
-}
-
-/* The one message of a request that has one; it is delivered when the client has sent all. */
-static void take_request(struct rpc_call *call, struct str payload)
-{
-    if (call->request) {
-        rpc_fail(call, ERR_UNIMPLEMENTED, "the method takes one message, there were more");
-        return;
-    }
-    call->request = decode(call, payload, rpc_call_arena(call));
-}
-
-static void take_envelope(struct rpc_call *call, const struct envelope *e)
-{
-    if (e->flags & ENVELOPE_COMPRESSED) {
-        rpc_fail(call, ERR_INTERNAL, "a message is compressed, but no compression was agreed");
-        return;
-    }
-    if (e->flags) {
-        rpc_fail(call, ERR_INVALID, "unknown flags 0x%02x of a message", e->flags);
-        return;
-    }
-    if (has_one_request(call)) {
-        take_request(call, e->payload);
-        return;
-    }
-    ProtobufCMessage *msg = decode(call, e->payload, &call->message_arena);
-    if (msg)
-        start(call, msg);
-    arena_deinit(&call->message_arena);
-}
-
-/* Deliver the whole messages at the front of data; returns the bytes that they took. */
-static size_t take_envelopes(struct rpc_call *call, struct str data)
-{
-    size_t used = 0;
-    while (!call->finished && !call->paused) {
-        struct envelope e;
-        struct err err;
-        ptrdiff_t n = envelope_read(str_from(data, used), rpc_message_max(call), &e, &err);
-        if (n < 0)
-            rpc_finish(call, &err);
-        if (n <= 0)
-            break;
-        used += (size_t)n;
-        take_envelope(call, &e);
-    }
-    return used;
-}
-
-static void half_close(struct rpc_call *call)
-{
-    call->half_closed = true;
-    if (buf_len(&call->in)) {
-        rpc_fail(call, ERR_INVALID, "the last message is cut off");
-        return;
-    }
-    if (has_one_request(call)) {
-        if (call->request)
-            start(call, call->request);
-        else
-            rpc_fail(call, ERR_UNIMPLEMENTED, "the method takes one message, there was none");
-        return;
-    }
-    call->started = true;
-    if (call->method->on_half_close)
-        call->method->on_half_close(call);
-}
-
-/* Go on with what is held and with the end of input. */
-static void take_input(struct rpc_call *call)
-{
-    release_input(call);
-    if (buf_len(&call->in))
-        buf_consume(&call->in, take_envelopes(call, buf_str(&call->in)));
-    if (call->in_ended && !call->half_closed && !call->finished && !call->paused)
-        half_close(call);
-}
-
-static void hold(struct rpc_call *call, struct str data)
-{
-    if (!buf_append_str(&call->in, data))
-        rpc_fail(call, ERR_EXHAUSTED, "out of memory");
-}
-
-/* A body that is one message: decoded in place when it came in one piece. */
-static void take_body(struct rpc_call *call, struct str data)
-{
-    if (buf_len(&call->in) + data.n > rpc_message_max(call))
-        rpc_fail(call, ERR_EXHAUSTED, "message is larger than the limit of %zu bytes",
-                 rpc_message_max(call));
-    else if (buf_len(&call->in) == 0 && call->head->content_length == (int64_t)data.n)
-        take_request(call, data);
-    else
-        hold(call, data);
-}
-
-static void on_data(struct http_stream *s, const uint8_t *bytes, size_t n)
-{
-    struct rpc_call *call = call_of(s);
-    struct str data = { (const char *)bytes, n };
-    if (call->paused && !call->finished) {
-        call->unconsumed += n;
-        hold(call, data);
-        return;
-    }
-    http_consume(s, n);
-    if (call->finished)
-        return;
-    if (!call->protocol->enveloped) {
-        take_body(call, data);
-        return;
-    }
-    if (buf_len(&call->in) == 0) {
-        size_t used = take_envelopes(call, data);
-        if (used < n && !call->finished)
-            hold(call, str_from(data, used));
-        return;
-    }
-    hold(call, data);
-    if (!call->finished)
-        take_input(call);
-}
-
-static void on_end(struct http_stream *s, const struct http_field *trailers, size_t n)
-{
-    (void)trailers;
-    (void)n;
-    struct rpc_call *call = call_of(s);
-    call->in_ended = true;
-    if (call->finished || call->paused)
-        return;
-    if (!call->protocol->enveloped && !call->request) {
-        take_request(call, buf_str(&call->in));
-        buf_deinit(&call->in);
-        if (call->finished)
-            return;
-    }
-    half_close(call);
-}
-
-static void on_writable(struct http_stream *s)
-{
-    struct rpc_call *call = call_of(s);
-    if (call->started && !call->finished && call->method->on_writable)
-        call->method->on_writable(call);
-}
-
-static void on_close(struct http_stream *s, int errnum)
-{
-    (void)errnum;
-    struct rpc_call *call = call_of(s);
-    call->finished = true;
-    defer_cancel(&call->work);
-    tell_close(call);
-    buf_deinit(&call->in);
-    arena_deinit(&call->message_arena);
-}
-
-const struct http_stream_events rpc_call_events = {
-    .on_data = on_data,
-    .on_end = on_end,
-    .on_writable = on_writable,
-    .on_close = on_close,
-};
 
 /* Output. */
 

@@ -71,6 +71,9 @@ struct rpc_call {
 /* Bytes that one message of the client may have. */
 size_t rpc_message_max(const struct rpc_call *call);
 
+/* The call is over: tell the handler, if it knows the call and was not told. */
+void rpc_call_tell_close(struct rpc_call *call);
+
 /* Begin the call's deadline, if it has one. */
 void rpc_call_set_deadline(struct rpc_call *call);
 
@@ -84,7 +87,14 @@ struct buf *rpc_call_scratch(struct rpc_call *call);
 bool rpc_fields_add(struct rpc_fields *fields, struct arena *arena, const char *prefix,
                     struct str name, struct str value);
 
+/* call_input.c */
 extern const struct http_stream_events rpc_call_events;
+
+/* Go on, after a pause, with what is held and with the end of input. */
+void rpc_call_take_input(struct rpc_call *call);
+
+/* Give the credit of held input back to the stream. */
+void rpc_call_release_input(struct rpc_call *call);
 
 /* connect.c */
 
