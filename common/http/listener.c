@@ -198,7 +198,7 @@ static int bind_failed(const struct http_listener_options *o, int errnum, struct
 static int open_socket(const struct http_listener_options *o, struct err *err)
 {
     union address a;
-    socklen_t n;
+    socklen_t n = 0;
     int rc = make_address(o, &a, &n, err);
     if (rc < 0)
         return rc;
