@@ -33,7 +33,6 @@ struct multipart {
     const struct multipart_events *events;
     char delimiter[4 + MULTIPART_BOUNDARY_MAX]; /* "\r\n--" and the boundary */
     size_t delimiter_len;
-    uint8_t skip[256];
     int state;
     size_t matched;    /* bytes of the delimiter that the input has ended with */
     bool virtual_crlf; /* the first two of them stand for a line start, they were no data */
