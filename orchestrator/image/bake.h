@@ -5,9 +5,6 @@
 #include "common/base/err.h"
 #include "common/base/str.h"
 
-/* Raised when bake_tree() does something else than before. */
-#define BAKE_RECIPE "1"
-
 struct bake {
     const char *tree; /* the folder, changed in place */
     const char *name; /* of the template */

@@ -30,6 +30,9 @@
  * interrupt routing 0.1 s per device under emulation (the devices use MSI). */
 #define CMDLINE "root=/dev/vda rw quiet cryptomgr.notests acpi=noirq"
 
+/* Raised when the same inputs give another build than before. */
+#define BUILD_RECIPE "2"
+
 #define SPACE_CACHE_MB 1500 /* free, when packages must be fetched and unpacked */
 
 struct build {
@@ -112,7 +115,7 @@ static void compute_key(struct build *b)
     char disk[32];
     snprintf(disk, sizeof(disk), "%llu", (unsigned long long)b->o->disk_mb);
     cache_key_init(&key, "build");
-    cache_key_add(&key, "recipe", STR(BAKE_RECIPE));
+    cache_key_add(&key, "recipe", STR(BUILD_RECIPE));
     cache_key_add(&key, "cmdline", STR(CMDLINE));
     cache_key_add(&key, "disk", str_of(disk));
     cache_key_add(&key, "envd", buf_str(&b->envd.bytes));

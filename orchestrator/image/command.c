@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define LINE_MAX_SHOWN 160
-#define TAIL_SIZE      4096
-#define PATH_TEXT_MAX  8192
+#define LINE_SHOWN    160
+#define TAIL_SIZE     4096
+#define PATH_TEXT_MAX 8192
 
 extern char **environ;
 
@@ -53,27 +53,39 @@ static bool find_program(const char *name, char out[static PATH_MAX])
     return false;
 }
 
-/* The last line of the log with something in it, cut to what fits. */
-static void last_line(const char *log, char out[static LINE_MAX_SHOWN])
+/* What the command printed last, from `start` of the log on. */
+static struct str read_tail(const char *log, off_t start, char tail[static TAIL_SIZE])
 {
-    char tail[TAIL_SIZE];
     struct stat st;
-    out[0] = '\0';
     AUTO_CLOSE int fd = open(log, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
-        return;
-    off_t from = st.st_size > TAIL_SIZE ? st.st_size - TAIL_SIZE : 0;
-    ssize_t n = pread(fd, tail, sizeof(tail), from);
-    struct str rest = { tail, n > 0 ? (size_t)n : 0 };
-    while (rest.p) {
+        return (struct str){ tail, 0 };
+    off_t from = st.st_size - start > TAIL_SIZE ? st.st_size - TAIL_SIZE : start;
+    ssize_t n = pread(fd, tail, TAIL_SIZE, from);
+    return (struct str){ tail, n > 0 ? (size_t)n : 0 };
+}
+
+/* The last line with something in it, or the last one that says that the disk is full, cut to what
+ * fits. */
+static bool last_line(struct str tail, char out[static LINE_SHOWN])
+{
+    bool full = false;
+    out[0] = '\0';
+    while (tail.p) {
         /* A program that draws progress ends its lines with CR. */
-        struct str line = str_split(&rest, '\n');
+        struct str line = str_split(&tail, '\n');
         while (line.p) {
+            char text[LINE_SHOWN];
             struct str part = str_trim(str_split(&line, '\r'));
-            if (part.n > 0)
-                snprintf(out, LINE_MAX_SHOWN, "%.*s", STR_ARG(part));
+            snprintf(text, sizeof(text), "%.*s", STR_ARG(part));
+            bool says_full = strcasestr(text, "no space left") != NULL;
+            if (part.n == 0 || (full && !says_full))
+                continue;
+            full = says_full;
+            memcpy(out, text, sizeof(text));
         }
     }
+    return full;
 }
 
 static int spawn(const struct command *c, const char *program, int log, int out, pid_t *pid)
@@ -112,9 +124,9 @@ static bool drain(int fd, struct buf *out)
     return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
 }
 
-static int wait_for(const struct command *c, pid_t pid, int pipe_fd)
+static int wait_for(const struct command *c, pid_t pid, int pipe_fd, off_t log_start)
 {
-    char line[LINE_MAX_SHOWN];
+    char line[LINE_SHOWN], tail[TAIL_SIZE];
     int status = 0;
     AUTO_CLOSE int pidfd = pidfd_open(pid, 0);
     for (;;) {
@@ -126,7 +138,7 @@ static int wait_for(const struct command *c, pid_t pid, int pipe_fd)
         if (waitpid(pid, &status, WNOHANG) == pid)
             break;
         if (c->tick) {
-            last_line(c->log, line);
+            last_line(read_tail(c->log, log_start, tail), line);
             c->tick(c->user, line);
         }
     }
@@ -135,13 +147,12 @@ static int wait_for(const struct command *c, pid_t pid, int pipe_fd)
     return status;
 }
 
-static int failed(const struct command *c, int status, struct err *err)
+static int failed(const struct command *c, int status, off_t log_start, struct err *err)
 {
-    char line[LINE_MAX_SHOWN];
+    char line[LINE_SHOWN], tail[TAIL_SIZE];
     if (interrupted)
         return err_set(err, ERR_CANCELED, EINTR, "interrupted");
-    last_line(c->log, line);
-    if (strcasestr(line, "no space left"))
+    if (last_line(read_tail(c->log, log_start, tail), line))
         return err_set(err, ERR_EXHAUSTED, ENOSPC, "the disk is full: %s", line);
     if (WIFSIGNALED(status))
         return err_set(err, ERR_INTERNAL, EIO, "%s was killed by signal %d; its log is %s",
@@ -163,6 +174,7 @@ int command_run(const struct command *c, struct err *err)
     AUTO_CLOSE int log = open(c->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (log < 0)
         return err_set(err, ERR_INTERNAL, errno, "cannot write %s: %s", c->log, strerror(errno));
+    off_t log_start = lseek(log, 0, SEEK_END);
     if (c->output && pipe2(ends, O_CLOEXEC) < 0)
         return err_set(err, ERR_INTERNAL, errno, "cannot make a pipe: %s", strerror(errno));
     AUTO_CLOSE int from_child = ends[0];
@@ -174,7 +186,7 @@ int command_run(const struct command *c, struct err *err)
     running_group = pid;
     if (interrupted)
         kill(-pid, SIGTERM);
-    int status = wait_for(c, pid, from_child);
+    int status = wait_for(c, pid, from_child, log_start);
     running_group = 0;
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : failed(c, status, err);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : failed(c, status, log_start, err);
 }
