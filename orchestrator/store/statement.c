@@ -51,7 +51,7 @@ static int bind_all(sqlite3_stmt *st, const char *types, va_list ap)
             break;
         }
         default:
-            assert(!"a type letter of db_query");
+            assert(false && "a type letter of db_query");
         }
     }
     return rc;

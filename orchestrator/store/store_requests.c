@@ -61,7 +61,7 @@ static char *keep(struct request *r, const char *text)
         assert(r->texts[i]);
         return r->texts[i];
     }
-    assert(!"more texts than there is room for");
+    assert(false && "more texts than there is room for");
 }
 
 static void work_put(struct store_job *job, struct db *db)
