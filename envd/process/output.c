@@ -2,6 +2,7 @@
 #include "envd/process/process.h"
 
 #include "common/base/cleanup.h"
+#include "envd/process/registry_internal.h"
 
 #include <errno.h>
 #include <sys/ioctl.h>
@@ -50,6 +51,8 @@ static bool read_once(struct process_output *o)
     size_t room;
     uint8_t *to = ring_reserve(&p->ring, o->stream, droppable(p), &room);
     o->paused = to == NULL;
+    if (!to && p->ring.out_of_memory)
+        registry_retry_later(p->registry);
     if (!to)
         return false;
     if (o->draining && room > o->drain_left)

@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <signal.h>
 
+/* How long an output waits after memory ran out. */
+#define RETRY_MS 100
+
 const struct process_limits PROCESS_LIMITS_DEFAULT = {
     .ring_bytes = RING_BYTES_DEFAULT,
     .ring_budget = RING_BUDGET_DEFAULT,
@@ -56,18 +59,33 @@ static void reclaim(struct ring_budget *b, size_t need)
     drop_from(b, &r->running, need, all_unless_read);
 }
 
-static void resume_all(struct deferred *d)
+static void resume_all(struct process_registry *r)
 {
-    struct process_registry *r = container_of(d, struct process_registry, resume);
     list_for_each (node, &r->running)
         process_resume(process_of(node));
+}
+
+static void on_resume(struct deferred *d)
+{
+    resume_all(container_of(d, struct process_registry, resume));
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    resume_all(container_of(timer, struct process_registry, retry));
+}
+
+void registry_retry_later(struct process_registry *r)
+{
+    if (!uv_is_active((uv_handle_t *)&r->retry))
+        uv_timer_start(&r->retry, on_retry, RETRY_MS, 0);
 }
 
 static void on_freed(struct ring_budget *b)
 {
     struct process_registry *r = container_of(b, struct process_registry, budget);
     if (!r->freed)
-        defer(&r->envd->defer, &r->resume, resume_all);
+        defer(&r->envd->defer, &r->resume, on_resume);
 }
 
 struct process_registry *process_registry_new(struct envd *e)
@@ -83,6 +101,7 @@ struct process_registry *process_registry_new(struct envd *e)
     process_registry_set_limits(r, &PROCESS_LIMITS_DEFAULT);
     uv_timer_init(e->loop, &r->stop_timer);
     uv_unref((uv_handle_t *)&r->stop_timer);
+    uv_timer_init(e->loop, &r->retry);
     return r;
 }
 
@@ -285,11 +304,14 @@ void registry_process_freed(struct process_registry *r)
     free_when_empty(r);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_stop_timer_closed(uv_handle_t *handle)
 {
-    struct process_registry *r =
-        container_of((uv_timer_t *)handle, struct process_registry, stop_timer);
-    registry_process_freed(r);
+    registry_process_freed(container_of((uv_timer_t *)handle, struct process_registry, stop_timer));
+}
+
+static void on_retry_closed(uv_handle_t *handle)
+{
+    registry_process_freed(container_of((uv_timer_t *)handle, struct process_registry, retry));
 }
 
 static void release_all(struct process_registry *r, struct list *list, const struct err *err)
@@ -305,12 +327,13 @@ void process_registry_free(struct process_registry *r)
 {
     static const struct err err = { .code = ERR_UNAVAILABLE, .msg = "envd is stopping" };
     r->freed = true;
-    r->alive++; /* the timer */
+    r->alive += 2; /* the timers */
     defer_cancel(&r->resume);
     defer_cancel(&r->stopped);
     release_all(r, &r->running, &err);
     release_all(r, &r->ended, &err);
     if (r->dev_null >= 0)
         close(r->dev_null);
-    uv_close((uv_handle_t *)&r->stop_timer, on_timer_closed);
+    uv_close((uv_handle_t *)&r->stop_timer, on_stop_timer_closed);
+    uv_close((uv_handle_t *)&r->retry, on_retry_closed);
 }

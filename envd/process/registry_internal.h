@@ -15,6 +15,7 @@ struct process_registry {
     struct process_limits limits;
     struct ring_budget budget;
     struct deferred resume; /* memory was freed: try the paused ones again */
+    uv_timer_t retry;       /* the same after memory ran out */
     int dev_null;           /* for processes without stdin; -1 until first used */
     uv_timer_t stop_timer;
     struct deferred stopped;
@@ -28,6 +29,9 @@ struct process_registry {
 void registry_add(struct process_registry *r, struct process *p);
 void registry_ended(struct process_registry *r, struct process *p);
 void registry_remove(struct process_registry *r, struct process *p);
+
+/* An output is paused because memory is out: try again in a while. */
+void registry_retry_later(struct process_registry *r);
 
 /* The process of a selector: one that runs, or with `ended` also one that has ended. NULL with
  * *err: ERR_NOT_FOUND, or ERR_UNIMPLEMENTED when nothing is selected. */

@@ -137,6 +137,7 @@ static bool make_room(struct ring *r, size_t need, uint64_t droppable)
 static struct ring_chunk *add_chunk(struct ring *r, uint64_t droppable)
 {
     uint32_t size = next_size(r);
+    r->out_of_memory = false;
     if (!make_room(r, cost(size), droppable)) {
         /* A smaller one may still fit. */
         size = RING_CHUNK_MIN;
@@ -147,6 +148,7 @@ static struct ring_chunk *add_chunk(struct ring *r, uint64_t droppable)
         size = RING_CHUNK_MIN;
     struct ring_chunk *c =
         FAULT_POINT("process.ring_chunk") || !grow_index(r) ? NULL : malloc(cost(size));
+    r->out_of_memory = c == NULL;
     if (!c)
         return NULL;
     *c = (struct ring_chunk){ .start = r->end, .size = size };

@@ -42,6 +42,7 @@ struct ring {
     uint64_t first, next; /* numbers of the oldest chunk and of the next new one */
     uint64_t end;         /* offset behind the newest byte */
     enum ring_stream reserved;
+    bool out_of_memory; /* why the last ring_reserve() gave nothing */
 };
 
 /* A reader's place. All zero is the beginning of the output. */

@@ -4,6 +4,7 @@
 
 #include "common/base/cleanup.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -167,6 +168,44 @@ static void priority_is_that_of_a_user_process(void **state)
     harness_close(&h);
 }
 
+/* Where cgroup v2 is mounted, in `dir`; false when nowhere. */
+static bool find_cgroup2(char *dir, size_t size)
+{
+    AUTO_FCLOSE FILE *f = fopen("/proc/self/mounts", "re");
+    char line[1024], at[512], type[64];
+    while (f && fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "%*s %511s %63s", at, type) == 2 && strcmp(type, "cgroup2") == 0)
+            return snprintf(dir, size, "%s/sandpit-test-%d", at, getpid()) < (int)size;
+    }
+    return false;
+}
+
+static void process_is_put_into_its_cgroup(void **state)
+{
+    (void)state;
+    char dir[600], procs[700];
+    if (!find_cgroup2(dir, sizeof(dir)) || mkdir(dir, 0755) < 0)
+        skip();
+    snprintf(procs, sizeof(procs), "%s/cgroup.procs", dir);
+    struct harness h;
+    harness_open(&h);
+    h.envd.cgroup_user = open(procs, O_WRONLY | O_CLOEXEC);
+    assert_true(h.envd.cgroup_user >= 0);
+    const char *args[] = { "-c", "grep ^0: /proc/self/cgroup", NULL };
+    struct start_args a = { .cmd = "sh", .args = args };
+    struct rpc_call *c = run(&h, &a, NULL);
+    char expected[64];
+    snprintf(expected, sizeof(expected), "/sandpit-test-%d\n", getpid());
+    assert_non_null(memmem(data_of(c, 0).p, data_of(c, 0).n, expected, strlen(expected)));
+    /* Not those of the system. */
+    a.tag = "_system";
+    c = run(&h, &a, NULL);
+    assert_null(memmem(data_of(c, 0).p, data_of(c, 0).n, "sandpit-test", 12));
+    close(h.envd.cgroup_user);
+    harness_close(&h);
+    rmdir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +215,7 @@ int main(void)
         cmocka_unit_test(working_directory_is_resolved),
         cmocka_unit_test(unknown_user_is_unauthenticated),
         cmocka_unit_test(process_runs_as_the_user),
+        cmocka_unit_test(process_is_put_into_its_cgroup),
         cmocka_unit_test(priority_is_that_of_a_user_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

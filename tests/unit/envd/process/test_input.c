@@ -38,7 +38,7 @@ static void close_stdin_twice_is_fine(void **state)
     (void)state;
     struct harness h;
     harness_open(&h);
-    struct rpc_call *c = start_script(&h, "cat; sleep 20", NULL);
+    struct rpc_call *c = start_script(&h, "cat; exec sleep 20", NULL);
     assert_int_equal(close_stdin(&h, c->pid), ERR_OK);
     assert_int_equal(close_stdin(&h, c->pid), ERR_OK);
     assert_int_equal(send_stdin(&h, c->pid, "x"), ERR_INTERNAL);
@@ -107,7 +107,7 @@ static void send_input_to_a_closed_pipe_fails(void **state)
     (void)state;
     struct harness h;
     harness_open(&h);
-    struct rpc_call *c = start_script(&h, "exec <&-; echo closed; sleep 20", NULL);
+    struct rpc_call *c = start_script(&h, "exec <&-; echo closed; exec sleep 20", NULL);
     run_until_text(&h, c, 0, "closed");
     assert_int_equal(send_stdin(&h, c->pid, "x"), ERR_INTERNAL);
     harness_close(&h);
@@ -120,7 +120,7 @@ static void send_input_of_a_client_that_leaves_is_given_up(void **state)
     harness_open(&h);
     size_t n = 500000;
     AUTO_FREE char *text = calloc(1, n);
-    struct rpc_call *c = start_script(&h, "sleep 20", NULL);
+    struct rpc_call *c = start_script(&h, "exec sleep 20", NULL);
     Process__ProcessSelector s = PROCESS__PROCESS_SELECTOR__INIT;
     Process__ProcessInput input = PROCESS__PROCESS_INPUT__INIT;
     Process__SendInputRequest req = PROCESS__SEND_INPUT_REQUEST__INIT;
@@ -206,7 +206,7 @@ static void stream_input_slows_its_client_down(void **state)
     (void)state;
     struct harness h;
     harness_open(&h);
-    struct rpc_call *c = start_script(&h, "sleep 20", NULL);
+    struct rpc_call *c = start_script(&h, "exec sleep 20", NULL);
     struct rpc_call *s = stream_begin_to(&h, c->pid);
     char piece[65536] = { 0 };
     int taken = 0;

@@ -42,7 +42,7 @@ static void pty_has_its_size_and_is_resized(void **state)
     assert_int_equal(update_pty(&h, c->pid, 132, 70000), ERR_INVALID);
     assert_int_equal(send_pty(&h, c->pid, "\n"), ERR_OK);
     run_until_text(&h, c, 2, "50 132\r\n");
-    struct rpc_call *p = start_script(&h, "sleep 20", NULL);
+    struct rpc_call *p = start_script(&h, "exec sleep 20", NULL);
     assert_int_equal(update_pty(&h, p->pid, 80, 24), ERR_INTERNAL);
     assert_int_equal(update_pty(&h, 999999999, 80, 24), ERR_NOT_FOUND);
     /* No size in the request: 80 by 24. */

@@ -196,7 +196,7 @@ static void stop_all_terms_then_kills(void **state)
     (void)state;
     struct harness h;
     harness_open(&h);
-    struct rpc_call *good = start_script(&h, "trap 'exit 9' TERM; echo up; sleep 20 & wait", NULL);
+    struct rpc_call *good = start_script(&h, "trap 'exit 9' TERM; sleep 20 & echo up; wait", NULL);
     struct rpc_call *bad =
         start_script(&h, "trap '' TERM; echo up; while :; do sleep 1; done", NULL);
     run_until_text(&h, good, 0, "up");
@@ -244,6 +244,23 @@ static void failures_are_told_and_undone(void **state)
     assert_int_equal(open_files(), before);
     harness_close(&h);
 }
+
+static void output_waits_for_memory(void **state)
+{
+    (void)state;
+    struct harness h;
+    harness_open(&h);
+    setenv("SANDPIT_FAULTS", "process.ring_chunk", 1);
+    struct rpc_call *c = start_script(&h, "echo late; exit 3", NULL);
+    run_some(&h, 250);
+    assert_false(c->closed);
+    assert_int_equal(data_of(c, 0).n, 0);
+    unsetenv("SANDPIT_FAULTS");
+    run_until(&h, &c->closed);
+    assert_str(data_of(c, 0), "late\n");
+    assert_int_equal(c->exit_code, 3);
+    harness_close(&h);
+}
 #endif
 
 int main(void)
@@ -258,6 +275,7 @@ int main(void)
         cmocka_unit_test(strangers_are_not_ours),
 #ifdef SANDPIT_FAULT_POINTS
         cmocka_unit_test(failures_are_told_and_undone),
+        cmocka_unit_test(output_waits_for_memory),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

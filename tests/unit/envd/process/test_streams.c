@@ -300,7 +300,7 @@ static void keepalive_comes_on_a_silent_stream(void **state)
     struct harness h;
     harness_open(&h);
     struct call_options o = { .header = "keepalive-ping-interval", .value = "1" };
-    struct rpc_call *silent = start_script(&h, "sleep 20", &o);
+    struct rpc_call *silent = start_script(&h, "exec sleep 20", &o);
     struct rpc_call *busy = start_script(&h, "while :; do echo; sleep 0.3; done", &o);
     run_while(&h, has_no_keepalive, silent);
     run_some(&h, 500);
