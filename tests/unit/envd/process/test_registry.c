@@ -196,7 +196,8 @@ static void stop_all_terms_then_kills(void **state)
     (void)state;
     struct harness h;
     harness_open(&h);
-    struct rpc_call *good = start_script(&h, "trap 'exit 9' TERM; sleep 20 & echo up; wait", NULL);
+    struct rpc_call *good =
+        start_script(&h, "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done", NULL);
     struct rpc_call *bad =
         start_script(&h, "trap '' TERM; echo up; while :; do sleep 1; done", NULL);
     run_until_text(&h, good, 0, "up");
