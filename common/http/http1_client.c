@@ -141,7 +141,13 @@ static void take_head(struct http1_client *c, struct exchange *x, const uint8_t 
 
 static size_t step_head(struct http1_client *c, const uint8_t *p, size_t n)
 {
+    static const char version[] = "HTTP/1.";
     size_t limit = c->limits->head_bytes;
+    /* What speaks another protocol may never send the end of a head. */
+    if (memcmp(p, version, n < sizeof(version) - 1 ? n : sizeof(version) - 1) != 0) {
+        fail(c, EPROTO);
+        return n;
+    }
     switch (http1_scan_head(&c->scan, p, n < limit ? n : limit)) {
     case HTTP1_SCAN_BAD:
         fail(c, EPROTO);

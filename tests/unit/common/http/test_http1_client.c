@@ -345,6 +345,7 @@ static void test_broken_responses(void **state)
 {
     (void)state;
     check_cut("hello\r\n\r\n", EPROTO, 0);
+    check_cut("SSH-2.0", EPROTO, 0);
     check_cut("HTTP/2.0 200 OK\r\n\r\n", EPROTO, 0);
     check_cut("HTTP/1.1 20 OK\r\n\r\n", EPROTO, 0);
     check_cut("HTTP/1.1 200 OK\n\n", EPROTO, 0);
