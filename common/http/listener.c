@@ -152,8 +152,9 @@ static int make_address(const struct http_listener_options *o, union address *a,
     if (o->unix_path) {
         a->un.sun_family = AF_UNIX;
         if (!str_copy(str_of(o->unix_path), a->un.sun_path, sizeof(a->un.sun_path)))
-            return err_set(err, ERR_INVALID, ENAMETOOLONG, "socket path %s is too long",
-                           o->unix_path);
+            return err_set(err, ERR_INVALID, ENAMETOOLONG,
+                           "the path of the socket is too long (more than %zu bytes): %s",
+                           sizeof(a->un.sun_path) - 1, o->unix_path);
         *n = sizeof(a->un);
     } else if (inet_pton(AF_INET, o->host, &a->in4.sin_addr) == 1) {
         a->in4.sin_family = AF_INET;

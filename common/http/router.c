@@ -98,6 +98,8 @@ char *http_query_get(struct http_request *r, const char *name, bool *bad)
     struct str rest = r->query;
     while (rest.p) {
         struct str value = str_split(&rest, '&');
+        if (value.n == 0)
+            continue;
         struct str key = str_split(&value, '=');
         if (is_key(key, name))
             return decode(&r->stream->arena, value.p ? value : STR(""), true, bad);
