@@ -104,8 +104,14 @@ static int describe_link(struct arena *arena, const char *path, Filesystem__Entr
 
 int entry_read(struct entry_reader *r, char *path, Filesystem__EntryInfo **out)
 {
+    return entry_read_here(r, path, path, out);
+}
+
+int entry_read_here(struct entry_reader *r, const char *name, char *path,
+                    Filesystem__EntryInfo **out)
+{
     struct stat st;
-    if (lstat(path, &st) < 0)
+    if (lstat(name, &st) < 0)
         return -errno;
     struct {
         Filesystem__EntryInfo entry;
@@ -133,6 +139,6 @@ int entry_read(struct entry_reader *r, char *path, Filesystem__EntryInfo **out)
     if (S_ISLNK(st.st_mode))
         return describe_link(r->arena, path, e);
     if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) /* no other kind can have user attributes */
-        metadata_read(r->arena, path, e);
+        metadata_read(r->arena, name, e);
     return 0;
 }

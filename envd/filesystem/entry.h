@@ -37,6 +37,11 @@ static inline void entry_reader_init(struct entry_reader *r, struct arena *arena
  * becomes the entry's path, its last part the name. 0 or -errno. */
 int entry_read(struct entry_reader *r, char *path, Filesystem__EntryInfo **out);
 
+/* The same for `name` in the current directory, whose path is `path`: the kernel then needs not
+ * walk along the whole path twice for each entry of a directory. */
+int entry_read_here(struct entry_reader *r, const char *name, char *path,
+                    Filesystem__EntryInfo **out);
+
 /* Whether the entry is a directory itself, no link to one. */
 static inline bool entry_is_real_dir(const Filesystem__EntryInfo *e)
 {

@@ -1,6 +1,7 @@
 #include "envd/filesystem/list.h"
 
 #include "common/base/buf.h"
+#include "common/base/cleanup.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -126,6 +127,8 @@ static void pop(struct list_walk *w)
 {
     struct list_level *l = w->top;
     w->top = l->up;
+    if (w->here == l)
+        w->here = NULL;
     free_level(l);
 }
 
@@ -170,6 +173,19 @@ static int descend(struct list_walk *w, const char *path, uint32_t depth, struct
     return err_set(err, ERR_INTERNAL, errno, "cannot open directory %s: %s", path, strerror(errno));
 }
 
+/* Make the level's directory the current one; false when it is not there any more. */
+static bool enter(struct list_walk *w, const struct list_level *l)
+{
+    if (w->here == l || l->path[0] != '/')
+        return true;
+    int follow = l->up ? O_NOFOLLOW : 0;
+    AUTO_CLOSE int fd = open(l->path, O_PATH | O_DIRECTORY | O_CLOEXEC | follow);
+    if (fd < 0 || fchdir(fd) < 0)
+        return false;
+    w->here = l;
+    return true;
+}
+
 static int visit(struct list_walk *w, struct list_level *l, const char *name, struct err *err)
 {
     size_t dir_len = strlen(l->path);
@@ -182,7 +198,9 @@ static int visit(struct list_walk *w, struct list_level *l, const char *name, st
     memcpy(path + dir_len + 1, name, name_len + 1);
 
     Filesystem__EntryInfo *e;
-    int rc = entry_read(&w->reader, path, &e);
+    int rc = -ENOENT;
+    if (enter(w, l))
+        rc = entry_read_here(&w->reader, w->here == l ? name : path, path, &e);
     if (rc < 0 && is_vanished(-rc))
         return 0;
     if (rc < 0)
@@ -193,7 +211,7 @@ static int visit(struct list_walk *w, struct list_level *l, const char *name, st
     return rc;
 }
 
-int list_walk_step(struct list_walk *w, size_t budget, struct err *err)
+static int walk(struct list_walk *w, size_t budget, struct err *err)
 {
     while (w->top && budget) {
         struct list_level *l = w->top;
@@ -208,4 +226,14 @@ int list_walk_step(struct list_walk *w, size_t budget, struct err *err)
             return rc;
     }
     return w->top ? 1 : 0;
+}
+
+int list_walk_step(struct list_walk *w, size_t budget, struct err *err)
+{
+    AUTO_CLOSE int home = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    w->here = NULL;
+    int rc = walk(w, budget, err);
+    if (home < 0 || fchdir(home) < 0)
+        (void)!chdir("/");
+    return rc;
 }

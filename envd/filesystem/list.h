@@ -13,8 +13,9 @@ struct list_level;
 /* Private but for the result: n_entries entries, in the arena. */
 struct list_walk {
     struct entry_reader reader;
-    struct list_level *top; /* the directory being walked; its parents behind it */
-    size_t waiting;         /* names read but not yet described */
+    struct list_level *top;        /* the directory being walked; its parents behind it */
+    const struct list_level *here; /* the current directory is this one's, during a step */
+    size_t waiting;                /* names read but not yet described */
     size_t max;
     Filesystem__EntryInfo **entries;
     size_t n_entries, cap;
@@ -30,7 +31,8 @@ int list_walk_init(struct list_walk *w, struct arena *arena, const char *path, u
                    size_t max, struct err *err);
 void list_walk_deinit(struct list_walk *w);
 
-/* Describe at most `budget` more entries. 1: there is more to do, 0: done; else -errno, with
+/* Describe at most `budget` more entries. Changes the current directory while it runs, so other
+ * threads must not use relative paths. 1: there is more to do, 0: done; else -errno, with
  * ERR_EXHAUSTED beyond the limits. What vanishes during the walk is left out. */
 int list_walk_step(struct list_walk *w, size_t budget, struct err *err);
 

@@ -79,7 +79,9 @@ int remove_file(const char *path, struct err *err)
 {
     char trimmed[PATH_MAX];
     int rc = trim_path(path, trimmed, err);
-    return rc < 0 ? rc : unlink_name(AT_FDCWD, trimmed, err);
+    if (rc == 0)
+        rc = unlink_name(AT_FDCWD, trimmed, err);
+    return rc == 1 && rmdir(trimmed) == 0 ? 0 : rc;
 }
 
 static void free_top(struct walk *w)

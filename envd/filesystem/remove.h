@@ -5,9 +5,9 @@
 #include "common/base/err.h"
 
 /*
- * Remove what is at `path` if it is not a directory. 0: it is gone (or never was there); 1: it is a
- * directory, for remove_tree(); else -errno. ERR_INVALID for the root directory and for a path that
- * ends in "." or "..".
+ * Remove what is at `path` if it is a file or an empty directory. 0: it is gone (or never was
+ * there); 1: it is a directory for remove_tree(); else -errno. ERR_INVALID for the root directory
+ * and for a path that ends in "." or "..".
  */
 int remove_file(const char *path, struct err *err);
 

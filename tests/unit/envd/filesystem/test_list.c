@@ -35,9 +35,14 @@ static void check(const char *name, uint32_t depth, size_t budget, const char *w
     struct buf text = { 0 };
     int rc = list_walk_init(&w, &arena, tempdir_path(&dir, name), depth, 1000, &err);
     assert_int_equal(rc, 0);
+    char before[PATH_MAX];
+    char after[PATH_MAX];
+    assert_non_null(getcwd(before, sizeof(before)));
     while ((rc = list_walk_step(&w, budget, &err)) > 0)
         ;
     assert_int_equal(rc, 0);
+    assert_non_null(getcwd(after, sizeof(after)));
+    assert_string_equal(after, before);
     for (size_t i = 0; i < w.n_entries; i++)
         buf_printf(&text, "%s%s", i ? " " : "", w.entries[i]->path + strlen(dir.path) + 1);
     list_walk_deinit(&w);

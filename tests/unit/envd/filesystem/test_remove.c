@@ -59,8 +59,11 @@ static void test_files_and_missing(void **state)
     assert_false(tempdir_exists(&dir, "f"));
     assert_int_equal(remove_file(tempdir_path(&dir, "f"), &err), 0);
     assert_int_equal(remove_file(tempdir_path(&dir, "missing/x"), &err), 0);
+    assert_int_equal(remove_file(tempdir_path(&dir, "d"), &err), 0);
+    assert_false(tempdir_exists(&dir, "d"));
+    tempdir_write(&dir, "d/f", "");
     assert_int_equal(remove_file(tempdir_path(&dir, "d"), &err), 1);
-    assert_true(tempdir_exists(&dir, "d"));
+    assert_true(tempdir_exists(&dir, "d/f"));
     remove_ok("missing");
     tempdir_write(&dir, "g", "");
     remove_ok("g");
