@@ -54,14 +54,13 @@ static struct request *request_new(const char *id,
 
 static char *keep(struct request *r, const char *text)
 {
-    for (size_t i = 0; i < ARRAY_LEN(r->texts); i++) {
-        if (r->texts[i])
-            continue;
-        r->texts[i] = strdup(text);
-        assert(r->texts[i]);
-        return r->texts[i];
-    }
-    assert(false && "more texts than there is room for");
+    size_t i = 0;
+    while (i < ARRAY_LEN(r->texts) && r->texts[i])
+        i++;
+    assert(i < ARRAY_LEN(r->texts));
+    r->texts[i] = strdup(text);
+    assert(r->texts[i]);
+    return r->texts[i];
 }
 
 static void work_put(struct store_job *job, struct db *db)
