@@ -94,6 +94,6 @@ int connect_target_parse(struct str text, struct connect_target *out)
     else if (inet_pton(AF_INET6, host, &v6) == 1) /* "::1:8000" is accepted too */
         add_v6(out, &v6, (uint16_t)port);
     else
-        return brackets || str_find(name, ':') >= 0 ? 400 : 403; /* another name */
+        return brackets || str_find(name, ':') >= 0 || name.p[0] == '[' ? 400 : 403;
     return is_own(&out->at[0]) ? 0 : 403;
 }
