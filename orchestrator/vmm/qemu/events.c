@@ -22,7 +22,7 @@ static void on_shutdown(struct vmm *v, const json_t *data)
         vm_note_end(v, VMM_END_SHUTDOWN, "the guest rebooted");
     else if (strcmp(reason, "guest-shutdown") == 0)
         vm_note_end(v, VMM_END_SHUTDOWN, "the guest powered off");
-    vm_expect_end(v);
+    vm_expect_end(v, QEMU_KILL_MS);
 }
 
 /* Told for each request that failed: on a full disk QEMU has stopped the guest, other errors it has

@@ -17,8 +17,9 @@
 #include <signal.h>
 #include <stdio.h>
 
-#define LOG_TEXT_MAX 160  /* of QEMU's own messages in an error */
-#define PANIC_WINDOW 8192 /* of the console's tail, searched for the guest's last words */
+#define LOG_TEXT_MAX  160  /* of QEMU's own messages in an error */
+#define LOST_GRACE_MS 1000 /* for a process to be gone that closed its control socket */
+#define PANIC_WINDOW  8192 /* of the console's tail, searched for the guest's last words */
 
 static const struct sm_rule rules[VM_NR] = {
     [VM_PREPARE] = { "prepare",
@@ -185,11 +186,14 @@ static void on_qmp_lost(struct qmp *q, const struct err *err)
 {
     struct vmm *v = container_of(q, struct vmm, qmp);
     enum vm_state state = (enum vm_state)sm_state(&v->sm);
-    if (state == VM_GREET || state == VM_SETUP) {
+    bool starting = state == VM_GREET || state == VM_SETUP;
+    if (starting && (v->adopted || err->code == ERR_DEADLINE)) {
         vm_fail(v, err);
-    } else if (state == VM_RUNNING) {
+    } else if (starting || state == VM_RUNNING) {
+        if (starting && !v->err.code)
+            v->err = *err;
         snprintf(v->lost_words, sizeof(v->lost_words), "%s", err->msg);
-        vm_end_process(v);
+        vm_expect_end(v, LOST_GRACE_MS);
     }
 }
 
@@ -236,19 +240,18 @@ static void on_dying_too_long(uv_timer_t *timer)
     process_kill(&v->process);
 }
 
-/* It should end by itself now. */
-void vm_expect_end(struct vmm *v)
+void vm_expect_end(struct vmm *v, unsigned grace_ms)
 {
     if (sm_state(&v->sm) != VM_DYING)
         sm_move(&v->sm, VM_DYING);
-    uv_timer_start(&v->timer, on_dying_too_long, QEMU_KILL_MS, QEMU_KILL_MS);
+    uv_timer_start(&v->timer, on_dying_too_long, grace_ms, QEMU_KILL_MS);
 }
 
 void vm_end_process(struct vmm *v)
 {
     v->killed = true;
     process_kill(&v->process);
-    vm_expect_end(v);
+    vm_expect_end(v, QEMU_KILL_MS);
 }
 
 void vm_note_end(struct vmm *v, enum vmm_end end, const char *detail)

@@ -114,8 +114,8 @@ int vm_open_console(struct vmm *v, struct err *err);
 void vm_fail(struct vmm *v, const struct err *err);
 /* Remember why the VM is about to end, unless that is known. */
 void vm_note_end(struct vmm *v, enum vmm_end end, const char *detail);
-/* The process should end by itself now; it is killed if it does not. */
-void vm_expect_end(struct vmm *v);
+/* The process should end by itself within grace_ms; it is killed if it does not. */
+void vm_expect_end(struct vmm *v, unsigned grace_ms);
 /* Kill it now. */
 void vm_end_process(struct vmm *v);
 /* A running VM: note the end and kill it. Does nothing in other states. */

@@ -1,5 +1,6 @@
 #include "vm_fixture.h"
 
+#include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/fileio.h"
 #include "orchestrator/vmm/unix_socket.h"
@@ -64,6 +65,48 @@ void vm_fixture_deinit(struct vm_fixture *f)
     tempdir_deinit(&f->dir);
 }
 
+static void on_destroyed(void *user)
+{
+    struct vm_run *r = user;
+    r->destroyed = true;
+    r->v = NULL;
+}
+
+static void on_alarm(uv_timer_t *timer)
+{
+    *(bool *)timer->data = true;
+}
+
+void run_until(struct vm_fixture *f, const bool *flag)
+{
+    bool late = false;
+    uv_timer_t timer;
+    timer.data = &late;
+    uv_timer_init(&f->loop, &timer);
+    uv_update_time(&f->loop);
+    uv_timer_start(&timer, on_alarm, TEST_DEADLINE_MS, 0);
+    while (!*flag && !late)
+        uv_run(&f->loop, UV_RUN_ONCE);
+    uv_close((uv_handle_t *)&timer, NULL);
+    uv_run(&f->loop, UV_RUN_NOWAIT);
+    assert_true(*flag);
+}
+
+void vm_fixture_tidy(struct vm_fixture *f)
+{
+    struct vm_run *r = f->current;
+    unsetenv("SANDPIT_FAULTS");
+    if (r && r->link >= 0)
+        close(r->link);
+    if (r && r->v) {
+        r->destroyed = false;
+        vmm_destroy(r->v, on_destroyed, r);
+        run_until(f, &r->destroyed);
+    }
+    f->current = NULL;
+    vmm_sweep(f->run_dir, NULL);
+}
+
 void vm_fixture_config(struct vm_fixture *f, struct vmm_config *config)
 {
     snprintf(f->run_dir, sizeof(f->run_dir), "%s", tempdir_path(&f->dir, "run"));
@@ -99,35 +142,22 @@ static void on_done(struct vmm *v, const struct err *err)
     }
 }
 
-static void on_alarm(uv_timer_t *timer)
+void vm_boot_begin(struct vm_fixture *f, struct vm_run *r)
 {
-    *(bool *)timer->data = true;
-}
-
-void run_until(struct vm_fixture *f, const bool *flag)
-{
-    bool late = false;
-    uv_timer_t timer;
-    timer.data = &late;
-    uv_timer_init(&f->loop, &timer);
-    uv_update_time(&f->loop);
-    uv_timer_start(&timer, on_alarm, TEST_DEADLINE_MS, 0);
-    while (!*flag && !late)
-        uv_run(&f->loop, UV_RUN_ONCE);
-    uv_close((uv_handle_t *)&timer, NULL);
-    uv_run(&f->loop, UV_RUN_NOWAIT);
-    assert_true(*flag);
+    struct vmm_config config;
+    *r = (struct vm_run){ .f = f, .link = -1 };
+    f->current = r;
+    vm_fixture_config(f, &config);
+    if (mkdir(f->run_dir, 0700) < 0)
+        assert_int_equal(errno, EEXIST);
+    r->v = vmm_boot(f->driver, &config, &events, r, on_done);
+    assert_non_null(r->v);
+    assert_false(r->done);
 }
 
 void vm_boot(struct vm_fixture *f, struct vm_run *r)
 {
-    struct vmm_config config;
-    *r = (struct vm_run){ .f = f, .link = -1 };
-    vm_fixture_config(f, &config);
-    assert_int_equal(mkdir(f->run_dir, 0700), 0);
-    r->v = vmm_boot(f->driver, &config, &events, r, on_done);
-    assert_non_null(r->v);
-    assert_false(r->done);
+    vm_boot_begin(f, r);
     run_until(f, &r->done);
 }
 
@@ -135,6 +165,7 @@ void vm_adopt(struct vm_fixture *f, struct vm_run *r, const struct vmm_record *r
 {
     struct vmm_config config;
     *r = (struct vm_run){ .f = f, .link = -1 };
+    f->current = r;
     vm_fixture_config(f, &config);
     r->v = vmm_adopt(f->driver, &config, record, &events, r, on_done);
     assert_non_null(r->v);
@@ -142,8 +173,7 @@ void vm_adopt(struct vm_fixture *f, struct vm_run *r, const struct vmm_record *r
     run_until(f, &r->done);
 }
 
-/* Read one line, while the loop runs. */
-static void read_line(struct vm_run *r)
+void vm_read(struct vm_run *r)
 {
     int64_t due = clock_mono_ms() + TEST_DEADLINE_MS;
     size_t n = 0;
@@ -179,7 +209,7 @@ void vm_boot_up(struct vm_fixture *f, struct vm_run *r)
         print_message("boot failed: %s\n", r->err.msg);
     assert_false(r->failed);
     vm_connect(r);
-    read_line(r);
+    vm_read(r);
     assert_string_equal(r->line, "up");
 }
 
@@ -193,15 +223,8 @@ void vm_send(struct vm_run *r, const char *command)
 const char *vm_ask(struct vm_run *r, const char *command)
 {
     vm_send(r, command);
-    read_line(r);
+    vm_read(r);
     return r->line;
-}
-
-static void on_destroyed(void *user)
-{
-    struct vm_run *r = user;
-    r->destroyed = true;
-    r->v = NULL;
 }
 
 bool process_lives(pid_t pid)
@@ -217,18 +240,30 @@ bool process_lives(pid_t pid)
     return lives;
 }
 
-void vm_destroy(struct vm_run *r)
+void vm_destroy_begun(struct vm_run *r)
 {
-    struct vm_fixture *f = r->f;
-    pid_t pid = vmm_record(r->v)->pid;
     struct stat st;
     vmm_destroy(r->v, on_destroyed, r);
     assert_false(r->destroyed);
-    run_until(f, &r->destroyed);
+    run_until(r->f, &r->destroyed);
     if (r->link >= 0)
         close(r->link);
     r->link = -1;
-    assert_false(process_lives(pid));
-    assert_int_equal(stat(f->run_dir, &st), -1);
+    assert_int_equal(stat(r->f->run_dir, &st), -1);
     assert_int_equal(errno, ENOENT);
+}
+
+void vm_destroy(struct vm_run *r)
+{
+    pid_t pid = vmm_record(r->v)->pid;
+    vm_destroy_begun(r);
+    assert_false(process_lives(pid));
+}
+
+void vm_release(struct vm_run *r)
+{
+    vmm_release(TAKE(r->v));
+    if (r->link >= 0)
+        close(r->link);
+    r->link = -1;
 }

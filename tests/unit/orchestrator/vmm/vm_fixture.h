@@ -20,8 +20,10 @@ struct vm_fixture {
     struct vmm_template template;
     struct tempdir dir;
     char run_dir[PATH_MAX];
+    struct vm_run *current; /* the VM that vm_fixture_tidy() ends */
 };
 
+/* One VM; static in its test, since the VM may outlive a test that fails. */
 struct vm_run {
     struct vm_fixture *f;
     struct vmm *v;
@@ -38,9 +40,14 @@ struct vm_run {
 void vm_fixture_init(struct vm_fixture *f, unsigned ping_interval_ms, unsigned ping_deadline_ms);
 void vm_fixture_deinit(struct vm_fixture *f);
 
+/* After a test that may have failed: end its VM, empty the directory. */
+void vm_fixture_tidy(struct vm_fixture *f);
+
 void vm_fixture_config(struct vm_fixture *f, struct vmm_config *config);
 
-/* Start a VM in a fresh run_dir and wait for done. */
+/* Start a VM; its run_dir is made if it is missing. */
+void vm_boot_begin(struct vm_fixture *f, struct vm_run *r);
+/* The same, and wait for done. */
 void vm_boot(struct vm_fixture *f, struct vm_run *r);
 /* The same, and the guest must say that it is up; the link is connected. */
 void vm_boot_up(struct vm_fixture *f, struct vm_run *r);
@@ -49,13 +56,19 @@ void vm_adopt(struct vm_fixture *f, struct vm_run *r, const struct vmm_record *r
 /* Run the loop until *flag; the test fails past TEST_DEADLINE_MS. */
 void run_until(struct vm_fixture *f, const bool *flag);
 
-/* Ask the guest; the answer is r->line. */
+/* Talk to the guest in lines; what it says last is r->line. The loop runs meanwhile. */
 void vm_connect(struct vm_run *r);
 void vm_send(struct vm_run *r, const char *command);
+void vm_read(struct vm_run *r);
 const char *vm_ask(struct vm_run *r, const char *command);
+
+/* Let go of the VM. */
+void vm_release(struct vm_run *r);
 
 /* Destroy and check that process, run_dir and sockets are gone. */
 void vm_destroy(struct vm_run *r);
+/* The same for a VM that has no process yet. */
+void vm_destroy_begun(struct vm_run *r);
 
 /* Whether a process of this pid lives (a zombie does not). */
 bool process_lives(pid_t pid);
