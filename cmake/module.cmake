@@ -35,7 +35,8 @@ function(sandpit_test name)
         SKIP_RETURN_CODE 77)
 endfunction()
 
-# sandpit_fuzz(parser SOURCES ... LIBS ...): tests/fuzz/fuzz_<parser>.c with corpus/<parser>/.
+# sandpit_fuzz(parser SOURCES ... LIBS ...): tests/fuzz/fuzz_<parser>.c with corpus/<parser>/ and,
+# where there is one, <parser>.dict.
 # SANDPIT_FUZZ_SECONDS (15) is the time ctest gives each.
 set(SANDPIT_FUZZ_SECONDS 15 CACHE STRING "Seconds per fuzz target under ctest")
 function(sandpit_fuzz parser)
@@ -47,8 +48,12 @@ function(sandpit_fuzz parser)
     target_link_options(fuzz_${parser} PRIVATE -fsanitize=fuzzer)
     set(found ${CMAKE_BINARY_DIR}/corpus/${parser})
     file(MAKE_DIRECTORY ${found})
+    set(dict)
+    if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${parser}.dict)
+        set(dict -dict=${CMAKE_CURRENT_SOURCE_DIR}/${parser}.dict)
+    endif()
     add_test(NAME fuzz_${parser} COMMAND fuzz_${parser} -max_total_time=${SANDPIT_FUZZ_SECONDS}
-        -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix=${found}/../${parser}-
+        -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 ${dict} -artifact_prefix=${found}/../${parser}-
         ${found} ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${parser})
     math(EXPR limit "${SANDPIT_FUZZ_SECONDS} * 3 + 60")
     set_tests_properties(fuzz_${parser} PROPERTIES LABELS fuzz TIMEOUT ${limit})
