@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "common/link/link_marker.h"
 #include "envd/core/wall_clock.h"
+#include "envd/guest/hosts.h"
 #include "envd/guest/link.h"
 
 #include <errno.h>
@@ -111,6 +112,15 @@ static void publish(struct envd *e, const char *name, const char *value)
         log_warn("cannot write the sandbox's identity", LOG_STR("reason", err.msg));
 }
 
+static void take_hostname(const char *name)
+{
+    struct err err;
+    if (sethostname(name, strlen(name)) < 0)
+        log_warn("cannot set the hostname", LOG_STR("reason", strerror(errno)));
+    if (hosts_set_self("/etc/hosts", name, &err) < 0)
+        log_warn("the hostname will not resolve", LOG_STR("reason", err.msg));
+}
+
 int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureRequest *r,
                        struct err *err)
 {
@@ -136,8 +146,8 @@ int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureReques
         envd_link_set_secret(e->link, r->link_secret.data);
     if (!e->is_guest)
         return 0;
-    if (r->hostname[0] && sethostname(r->hostname, strlen(r->hostname)) < 0)
-        log_warn("cannot set the hostname", LOG_STR("reason", strerror(errno)));
+    if (r->hostname[0])
+        take_hostname(r->hostname);
     apply_time_and_entropy(r->wall_clock_ns, r->entropy);
     return 0;
 }

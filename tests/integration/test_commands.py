@@ -105,10 +105,15 @@ def test_pty(sbx):
 
     got = bytearray()
     handle = sbx.pty.create(PtySize(rows=24, cols=80), timeout=120)
-    sbx.pty.send_stdin(handle.pid, b"stty size; echo $TERM; tty\n")
+    sbx.pty.send_stdin(handle.pid, b"stty size; echo $TERM; tty; echo first-$((40 + 2))\n")
+    for _, _, data in handle:
+        got.extend(data or b"")
+        if b"first-42" in got:
+            break
     sbx.pty.resize(handle.pid, PtySize(rows=40, cols=100))
-    sbx.pty.send_stdin(handle.pid, b"stty size\nexit 0\n")
-    handle.wait(on_pty=got.extend)
+    sbx.pty.send_stdin(handle.pid, b"stty size; exit 0\n")
+    for _, _, data in handle:
+        got.extend(data or b"")
     text = got.decode()
     assert "24 80" in text and "40 100" in text
     assert "xterm-256color" in text and "/dev/pts/" in text

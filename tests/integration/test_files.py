@@ -94,7 +94,7 @@ def test_a_directory_is_no_file(sbx):
 
 
 def body(headers, data):
-    return gzip.decompress(data) if headers.get("Content-Encoding") == "gzip" else data
+    return gzip.decompress(data) if headers.get("content-encoding") == "gzip" else data
 
 
 @pytest.mark.parametrize("expiration", [None, 300])

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 
 import pytest
-from conftest import Daemon, wait_for
+from conftest import SANDPIT, Daemon, wait_for
 
 FAULTS = ["create.template", "create.journal", "create.boot", "create.hello", "create.configure",
           "create.record"]
@@ -49,6 +49,10 @@ def memory_kb(daemon):
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
     raise AssertionError("no VmRSS")
+
+
+def is_sanitized():
+    return b"__asan_init" in pathlib.Path(SANDPIT).read_bytes()
 
 
 def create(d, **body):
@@ -97,7 +101,9 @@ def test_twenty_sandboxes_leave_nothing(daemon):
             memory = memory_kb(daemon)
     wait_for(lambda: (descriptors(daemon), len(vmms(daemon.data_dir)),
                       run_dirs(daemon.data_dir)) == before, "everything to be gone")
-    assert memory_kb(daemon) < memory + 4096
+    if is_sanitized():
+        return  # freed memory stays in the sanitizer's quarantine: its size says nothing
+    assert memory_kb(daemon) < memory + 2048
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -131,11 +137,10 @@ def test_sandboxes_outlive_the_daemon(own_daemon, how):
     d.start()
     listed = d.api("GET", "/v2/sandboxes")[1]
     assert [s["sandboxID"] for s in listed] == [sb["sandboxID"]]
-    os.environ.update(d.client_env())
     from e2b import Sandbox
 
-    again = Sandbox.connect(sb["sandboxID"], **{"api_key": d.key, "api_url": d.api_url,
-                                                "sandbox_url": d.proxy_url})
+    again = Sandbox.connect(sb["sandboxID"], api_key=d.key, api_url=d.api_url,
+                            sandbox_url=d.proxy_url)
     assert again.commands.run("echo still here").stdout == "still here\n"
     assert d.api("DELETE", f"/sandboxes/{sb['sandboxID']}")[0] == 204
     assert vmms(d.data_dir) == []

@@ -37,7 +37,7 @@ def test_by_headers(daemon, web, shared_sandbox):
 def test_closed_port(daemon, shared_sandbox):
     status, headers, body = via_host(daemon, shared_sandbox.get_host(9999))
     assert status == 502
-    assert headers["Content-Type"] == "application/json; charset=utf-8"
+    assert headers["content-type"] == "application/json; charset=utf-8"
     assert body.decode() == (f'{{"sandboxId":"{shared_sandbox.sandbox_id}","message":"The sandbox '
                              'is running but port is not open","port":9999,"code":502}')
 
@@ -46,7 +46,7 @@ def test_closed_port_in_a_browser(daemon, shared_sandbox):
     status, headers, body = via_host(daemon, shared_sandbox.get_host(9999), headers={
         "User-Agent": "Mozilla/5.0 (X11; Linux) Chrome/120", "Accept": "text/html"})
     assert status == 502
-    assert headers["Content-Type"].startswith("text/html")
+    assert headers["content-type"].startswith("text/html")
     assert b"no service running on port" in body and b"9999" in body
 
 
