@@ -65,18 +65,28 @@ struct vmm *vm_new(struct vmm_driver *d, const struct vmm_config *config,
     return v;
 }
 
-/* What QEMU itself said, for an error's end: ": <text>" or nothing. */
+/* Texts that come out of a VMM or a guest end in answers and logs: keep what any of them can show.
+ */
+static void make_plain(char *text)
+{
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
+
+/* What QEMU itself said last, warnings apart, for an error's end: ": <text>" or nothing. */
 static void log_words(const struct vmm *v, char *out, size_t n)
 {
     AUTO_FREE char *text = malloc(QEMU_LOG_SIZE);
-    size_t len = text ? jail_log_read(v->log_fd, text, QEMU_LOG_SIZE) : 0;
-    const char *from = text;
-    if (len > LOG_TEXT_MAX)
-        from += len - LOG_TEXT_MAX;
-    for (char *p = text; len && *p; p++)
-        if ((unsigned char)*p < ' ')
-            *p = ' ';
-    snprintf(out, n, "%s%s", len ? ": " : "", len ? from : "");
+    struct str rest = { text, text ? jail_log_read(v->log_fd, text, QEMU_LOG_SIZE) : 0 };
+    struct str last = { 0 };
+    while (rest.p) {
+        struct str line = str_trim(str_split(&rest, '\n'));
+        if (line.n && !memmem(line.p, line.n, ": warning: ", 11))
+            last = line;
+    }
+    snprintf(out, n, "%s%.*s", last.n ? ": " : "",
+             (int)(last.n < LOG_TEXT_MAX ? last.n : LOG_TEXT_MAX), last.n ? last.p : "");
 }
 
 static bool ended_by_itself(const struct vmm *v)
@@ -95,7 +105,7 @@ static bool find_panic(const struct vmm *v, char *out, size_t n)
     if (!at)
         return false;
     size_t line = 0, left = len - (size_t)(at - text);
-    while (line < left && at[line] >= ' ')
+    while (line < left && at[line] != '\r' && at[line] != '\n')
         line++;
     snprintf(out, n, "%.*s", (int)line, at);
     return true;
@@ -148,6 +158,7 @@ static void on_exit_(struct process *p)
         return;
     }
     settle_end(v);
+    make_plain(v->detail);
     sm_move(&v->sm, VM_ENDED);
     log_info("vm ended", LOG_STR("id", v->id), LOG_STR("end", vmm_end_name(v->end)),
              LOG_STR("detail", v->detail));
@@ -319,6 +330,7 @@ static void finish(struct vmm *v)
         list_remove(node);
         free(container_of(node, struct vm_op, node));
     }
+    make_plain(v->err.msg);
     if (v->destroyed)
         v->destroyed(v->destroyed_user);
     else if (v->done)

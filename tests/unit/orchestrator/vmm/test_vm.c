@@ -228,13 +228,26 @@ static void test_panic_without_its_device_is_told(void **state)
     expect_end(&r, VMM_END_PANIC, "Kernel panic - not syncing");
 }
 
+/* What a hostile guest says of its end must not upset who reads it. */
+static void test_odd_last_words_are_made_plain(void **state)
+{
+    static struct vm_run r;
+    (void)state;
+    vm_boot_up(&fixture, &r);
+    vm_send(&r, "odd-panic");
+    expect_end(&r, VMM_END_PANIC, "Kernel panic - not syncing: ?");
+    for (const char *p = r.detail; *p; p++)
+        assert_true(*p >= ' ' && *p <= '~');
+}
+
 static void test_killed_vmm_is_told(void **state)
 {
     static struct vm_run r;
     (void)state;
     vm_boot_up(&fixture, &r);
     assert_int_equal(kill(vmm_record(r.v)->pid, SIGKILL), 0);
-    expect_end(&r, VMM_END_EXIT, "signal 9");
+    expect_end(&r, VMM_END_EXIT, "QEMU was ended by signal 9 (Killed)");
+    assert_null(strstr(r.detail, "warning"));
 }
 
 static void test_stopped_vmm_is_noticed(void **state)
@@ -478,6 +491,7 @@ int main(int argc, char **argv)
         TEST(test_reboot_is_an_end),
         TEST(test_panic_is_told),
         TEST(test_panic_without_its_device_is_told),
+        TEST(test_odd_last_words_are_made_plain),
         TEST(test_killed_vmm_is_told),
         TEST(test_stopped_vmm_is_noticed),
         TEST(test_pause_of_a_stopped_vmm_fails),
