@@ -14,6 +14,9 @@
 #include <sys/stat.h>
 
 #define HOSTNAME_DEFAULT "e2b.local"
+/* Groups that may ping without a capability: all. */
+#define PING_GROUPS_PATH "/proc/sys/net/ipv4/ping_group_range"
+#define PING_GROUPS      "0 2147483647"
 #define OPEN_FILES_SOFT  65536
 #define OPEN_FILES_HARD  1048576
 
@@ -36,6 +39,7 @@ static const struct {
     mode_t mode;
 } folders[] = {
     { "/tmp", 01777 },
+    { "/var", 0755 },
     { "/var/tmp", 01777 },
     { "/run/lock", 01777 },
 };
@@ -47,14 +51,6 @@ static const struct {
     { "/proc/self/fd/0", "/dev/stdin" },
     { "/proc/self/fd/1", "/dev/stdout" },
     { "/proc/self/fd/2", "/dev/stderr" },
-};
-
-static const struct {
-    const char *path, *value;
-} settings[] = {
-    { "/proc/sys/fs/inotify/max_user_watches", "65536" },
-    /* ping without a capability */
-    { "/proc/sys/net/ipv4/ping_group_range", "0 2147483647" },
 };
 
 static void complain(const char *what, const char *path)
@@ -103,13 +99,11 @@ static void make_links(void)
         complain("cannot open up", "/dev/fuse");
 }
 
-static void apply_settings(void)
+static void let_all_ping(void)
 {
-    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
-        AUTO_CLOSE int fd = open(settings[i].path, O_WRONLY | O_CLOEXEC);
-        if (fd < 0 || fd_write_all(fd, settings[i].value, strlen(settings[i].value)) < 0)
-            complain("cannot change a kernel setting", settings[i].path);
-    }
+    AUTO_CLOSE int fd = open(PING_GROUPS_PATH, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || fd_write_all(fd, PING_GROUPS, strlen(PING_GROUPS)) < 0)
+        complain("cannot change a kernel setting", PING_GROUPS_PATH);
 }
 
 static void bring_up_loopback(void)
@@ -155,9 +149,17 @@ static void write_if_missing(const char *path, const char *text)
 
 static void raise_file_limit(void)
 {
-    struct rlimit limit = { OPEN_FILES_SOFT, OPEN_FILES_HARD };
-    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-        complain("cannot raise the limit of open files", "RLIMIT_NOFILE");
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        struct rlimit wanted = { OPEN_FILES_SOFT, OPEN_FILES_HARD };
+        if (setrlimit(RLIMIT_NOFILE, &wanted) == 0)
+            return;
+        /* The kernel allows no more than there is; then at least all of that. */
+        limit.rlim_cur = limit.rlim_max < OPEN_FILES_SOFT ? limit.rlim_max : OPEN_FILES_SOFT;
+        if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+            return;
+    }
+    complain("cannot raise the limit of open files", "RLIMIT_NOFILE");
 }
 
 void boot_guest(void)
@@ -165,7 +167,7 @@ void boot_guest(void)
     umask(022);
     mount_all();
     make_links();
-    apply_settings();
+    let_all_ping();
     raise_file_limit();
     bring_up_loopback();
     set_hostname();
