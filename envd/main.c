@@ -138,7 +138,7 @@ static void write_marker(const struct envd *e)
     const char *text = e->is_guest ? "true" : "false";
     struct err err;
     if (file_make_dirs("/run/e2b", 0755, &err) < 0 ||
-        file_replace("/run/e2b/.E2B_SANDBOX", text, strlen(text), 0444, &err) < 0)
+        file_replace_unsynced("/run/e2b/.E2B_SANDBOX", text, strlen(text), 0444, &err) < 0)
         log_warn("cannot write the sandbox marker", LOG_STR("reason", err.msg));
 }
 

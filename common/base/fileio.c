@@ -63,7 +63,8 @@ static int sync_parent(const char *path)
     return 0;
 }
 
-int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct err *err)
+static int replace(const char *path, const void *data, size_t n, mode_t mode, bool sync,
+                   struct err *err)
 {
     char temp[PATH_MAX];
     if (snprintf(temp, sizeof(temp), "%s.XXXXXX", path) >= (int)sizeof(temp))
@@ -72,13 +73,24 @@ int file_replace(const char *path, const void *data, size_t n, mode_t mode, stru
     if (fd < 0)
         return err_set(err, ERR_INTERNAL, errno, "cannot create %s: %s", temp, strerror(errno));
     int rc = fd_write_all(fd, data, n);
-    if (rc == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0 || rename(temp, path) < 0))
+    if (rc == 0 && (fchmod(fd, mode) < 0 || (sync && fsync(fd) < 0) || rename(temp, path) < 0))
         rc = -errno;
     if (rc == 0)
-        return sync_parent(path);
+        return sync ? sync_parent(path) : 0;
     unlink(temp);
     return err_set(err, rc == -ENOSPC ? ERR_EXHAUSTED : ERR_INTERNAL, -rc, "cannot write %s: %s",
                    path, strerror(-rc));
+}
+
+int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct err *err)
+{
+    return replace(path, data, n, mode, true, err);
+}
+
+int file_replace_unsynced(const char *path, const void *data, size_t n, mode_t mode,
+                          struct err *err)
+{
+    return replace(path, data, n, mode, false, err);
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)

@@ -18,6 +18,11 @@ int fd_write_all(int fd, const void *data, size_t n);
  * directory synced, so that a crash leaves the old file or the new one. Returns 0 or -errno. */
 int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct err *err);
 
+/* The same without syncing: readers see the old file or the new one, a crash of the machine may
+ * leave either or neither. For what is made anew at every start. */
+int file_replace_unsynced(const char *path, const void *data, size_t n, mode_t mode,
+                          struct err *err);
+
 /* Remove a file or a whole directory tree without following symbolic links. A path that does not
  * exist is no error. Returns 0 or -errno. */
 int file_remove_tree(const char *path, struct err *err);

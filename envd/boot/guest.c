@@ -143,7 +143,7 @@ static void write_if_missing(const char *path, const char *text)
         return;
     if (unlink(path) < 0 && errno != ENOENT)
         complain("cannot replace", path);
-    if (file_replace(path, text, strlen(text), 0644, &err) < 0)
+    if (file_replace_unsynced(path, text, strlen(text), 0644, &err) < 0)
         log_warn("cannot write", LOG_STR("path", path), LOG_STR("reason", err.msg));
 }
 

@@ -31,7 +31,7 @@ int hosts_set_self(const char *path, const char *name, struct err *err)
     if (rc == 0 && text.failed)
         rc = err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
     if (rc == 0)
-        rc = file_replace(path, text.data, text.len, 0644, err);
+        rc = file_replace_unsynced(path, text.data, text.len, 0644, err);
     buf_deinit(&old);
     buf_deinit(&text);
     return rc;

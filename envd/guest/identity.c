@@ -108,7 +108,7 @@ static void publish(struct envd *e, const char *name, const char *value)
         return;
     snprintf(path, sizeof(path), STATE_DIR ".%s", name);
     if (file_make_dirs(STATE_DIR, 0755, &err) < 0 ||
-        file_replace(path, value, strlen(value), 0444, &err) < 0)
+        file_replace_unsynced(path, value, strlen(value), 0444, &err) < 0)
         log_warn("cannot write the sandbox's identity", LOG_STR("reason", err.msg));
 }
 
