@@ -1,5 +1,6 @@
 #include "orchestrator/image/publication.h"
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "common/base/fileio.h"
 #include "orchestrator/store/db.h"
@@ -13,6 +14,10 @@
 #include <sys/statvfs.h>
 
 #define NEW_PREFIX ".new."
+
+/* An older build that nothing needs is kept for so long: a sandbox may be in the middle of its
+ * creation from it. */
+#define UNUSED_KEPT_NS (INT64_C(3600) * 1000000000)
 
 int publication_check_space(const char *dir, unsigned need_mb, struct err *err)
 {
@@ -98,7 +103,16 @@ int publication_begin(struct publication *p, const char *data_dir, const char *n
     return 0;
 }
 
-static int register_build(const struct publication *p, const struct image_manifest *m,
+static bool remove_build(void *user, const char *dir)
+{
+    const struct publication *p = user;
+    char templates[PATH_MAX];
+    int n = snprintf(templates, sizeof(templates), "%s/templates/", p->data_dir);
+    return n < (int)sizeof(templates) && strncmp(dir, templates, (size_t)n) == 0 &&
+           file_remove_tree(dir, NULL) == 0;
+}
+
+static int register_build(struct publication *p, const struct image_manifest *m,
                           struct image_result *out, struct err *err)
 {
     struct db *db = NULL;
@@ -114,9 +128,14 @@ static int register_build(const struct publication *p, const struct image_manife
         rc = err_set(err, ERR_INTERNAL, EIO, "fault image.publish");
     else
         rc = db_template_publish(db, NULL, p->name, &build, &template, err);
-    db_close(db);
-    if (rc == 0)
+    if (rc == 0) {
         memcpy(out->template_id, template.id, sizeof(out->template_id));
+        /* The new build stands, whatever becomes of the old ones. */
+        struct err ignored;
+        db_template_prune(db, template.id, clock_wall_ns() - UNUSED_KEPT_NS, remove_build, p,
+                          &ignored);
+    }
+    db_close(db);
     return rc;
 }
 

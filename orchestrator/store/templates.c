@@ -264,6 +264,45 @@ int db_template_publish(struct db *db, const char *team_id, const char *name,
     return rc ? rc : db_end(db, publish(db, team_id, ref.name, build, out, err), err);
 }
 
+/* The oldest build after `after_ns` that nothing needs: 1, 0 when there is none, or -errno. */
+static int find_unused(struct db *db, const char *template_id, int64_t after_ns, int64_t before_ns,
+                       struct store_build *out, struct err *err)
+{
+    AUTO_STMT sqlite3_stmt *st = NULL;
+    int rc = db_query(db, &st, err,
+                      "SELECT id, dir, finished_ns FROM builds WHERE template_id = ?"
+                      " AND finished_ns > ? AND finished_ns < ?"
+                      " AND id NOT IN (SELECT build_id FROM template_tags)"
+                      " AND id NOT IN (SELECT build_id FROM sandboxes)"
+                      " ORDER BY finished_ns LIMIT 1",
+                      "sii", template_id, after_ns, before_ns);
+    if (rc == 0)
+        rc = db_step(db, st, err);
+    if (rc <= 0)
+        return rc;
+    if (!db_column_text(st, 0, out->id, sizeof(out->id)) ||
+        !db_column_text(st, 1, out->dir, sizeof(out->dir)))
+        return db_damaged("builds", err);
+    out->finished_ns = sqlite3_column_int64(st, 2);
+    return 1;
+}
+
+int db_template_prune(struct db *db, const char *template_id, int64_t before_ns,
+                      bool (*remove)(void *user, const char *dir), void *user, struct err *err)
+{
+    struct store_build build = { .finished_ns = 0 };
+    for (;;) {
+        int rc = find_unused(db, template_id, build.finished_ns, before_ns, &build, err);
+        if (rc <= 0)
+            return rc;
+        if (!remove(user, build.dir))
+            continue;
+        rc = db_run(db, err, "DELETE FROM builds WHERE id = ?", "s", build.id);
+        if (rc < 0)
+            return rc;
+    }
+}
+
 int db_template_list(struct db *db, const char *team_id,
                      void (*each)(void *user, const struct store_template *t,
                                   const struct store_build *build),

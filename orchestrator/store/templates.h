@@ -67,6 +67,12 @@ int db_template_resolve(struct db *db, const char *team_id, const char *ref,
 int db_template_publish(struct db *db, const char *team_id, const char *name,
                         struct store_build *build, struct store_template *out, struct err *err);
 
+/* Forget builds of the template that nothing needs: finished before `before_ns`, and neither a tag
+ * nor a sandbox on record stands on them. remove(user, dir) removes the files of each first; what
+ * it fails to remove stays on record. */
+int db_template_prune(struct db *db, const char *template_id, int64_t before_ns,
+                      bool (*remove)(void *user, const char *dir), void *user, struct err *err);
+
 /* Templates that a team sees, its own and the operator's (NULL: all there are), by name, each with
  * the build that its tag "default" stands for (NULL: none). */
 int db_template_list(struct db *db, const char *team_id,

@@ -162,6 +162,56 @@ static void test_list_shows_own_and_the_operators(void **state)
     assert_string_equal(all.text, "base=/0 mine=/a secret=/b ");
 }
 
+struct removed {
+    char dirs[256];
+    const char *stays; /* a folder that cannot be removed */
+};
+
+static bool note_removed(void *user, const char *dir)
+{
+    struct removed *r = user;
+    size_t n = strlen(r->dirs);
+    if (r->stays && strcmp(dir, r->stays) == 0)
+        return false;
+    snprintf(r->dirs + n, sizeof(r->dirs) - n, "%s ", dir);
+    return true;
+}
+
+static void test_prune_forgets_what_nothing_needs(void **state)
+{
+    struct db *db = open_with_teams(state);
+    struct store_template t, other;
+    struct store_build b;
+    struct removed r = { "", NULL };
+    struct err err;
+    char sql[512];
+    publish(db, NULL, "other", "/o1", &other, &b);
+    publish(db, NULL, "other", "/o2", &other, &b);
+    publish(db, NULL, "base", "/b1", &t, &b);
+    publish(db, NULL, "base", "/b2", &t, &b);
+    /* A sandbox runs from the second one. */
+    snprintf(sql, sizeof(sql),
+             "INSERT INTO sandboxes VALUES ('i1', '" TEAM_A "', '%s', '%s', 'base', '1', 'running',"
+             " 1, 2, 1, 512, 4096, 0, 0, '{}', '{}', 0, 0, x'00', 0, '/r')",
+             t.id, b.id);
+    assert_int_equal(db_script(db, sql, &err), 0);
+    publish(db, NULL, "base", "/b3", &t, &b);
+    publish(db, NULL, "base", "/b4", &t, &b);
+
+    /* Too young, all of them. */
+    assert_int_equal(db_template_prune(db, t.id, 1, note_removed, &r, &err), 0);
+    assert_string_equal(r.dirs, "");
+    r.stays = "/b1";
+    assert_int_equal(db_template_prune(db, t.id, INT64_MAX, note_removed, &r, &err), 0);
+    assert_string_equal(r.dirs, "/b3 ");
+    r = (struct removed){ "", NULL };
+    assert_int_equal(db_template_prune(db, t.id, INT64_MAX, note_removed, &r, &err), 0);
+    assert_string_equal(r.dirs, "/b1 "); /* was still on record; /b3 is not any more */
+    r = (struct removed){ "", NULL };
+    assert_int_equal(db_template_prune(db, other.id, INT64_MAX, note_removed, &r, &err), 0);
+    assert_string_equal(r.dirs, "/o1 ");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +220,7 @@ int main(void)
         PLACE_TEST(test_find_prefers_own_and_guards_foreign),
         PLACE_TEST(test_publish_refuses_names_with_parts),
         PLACE_TEST(test_list_shows_own_and_the_operators),
+        PLACE_TEST(test_prune_forgets_what_nothing_needs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
