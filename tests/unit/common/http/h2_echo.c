@@ -225,7 +225,9 @@ bool h2_request_begin(struct http2_session *h, struct h2_request *r, const char 
     struct http_head head = { .method = str_of(method),
                               .target = str_of(path),
                               .authority = STR("guest.test"),
-                              .content_length = upload > 0 ? (int64_t)upload : -1 };
+                              .content_length = upload > 0 ? (int64_t)upload : -1,
+                              .fields = r->fields,
+                              .nfields = r->nfields };
     assert_int_equal(http_send_head(r->s, &head, upload == 0), 0);
     request_go_on(r->s);
     return true;

@@ -32,6 +32,8 @@ struct h2_request {
     char trailer[64];
     size_t to_send, sent; /* bytes of upload */
     size_t most_queued;
+    struct http_field *fields; /* of the request */
+    size_t nfields;
 };
 
 /* false when no stream can be had. */
