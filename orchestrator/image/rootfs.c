@@ -14,7 +14,9 @@
 #define PACKAGES                                                                                   \
     "ca-certificates,curl,git,iproute2,iputils-ping,jq,less,netbase,procps,python3,sudo,xz-utils"
 
-/* Nobody reads manuals in a sandbox: a third less to install and to keep. */
+#define INCLUDE "--include=" PACKAGES
+
+/* Nobody reads manuals in a sandbox: a quarter less to install and to keep. */
 static const char *const excludes[] = {
     "path-exclude=/usr/share/doc/*",     "path-include=/usr/share/doc/*/copyright",
     "path-exclude=/usr/share/man/*",     "path-exclude=/usr/share/info/*",
@@ -53,10 +55,12 @@ static int pass_proxy_on(const struct apt *a, struct err *err)
 int rootfs_make_debian(const struct apt *a, const char *tree, struct err *err)
 {
     char options[ARRAY_LEN(excludes)][96];
-    const char *argv[WORDS_MAX] = {
-        "mmdebstrap",         "--variant=minbase",   "--architectures=amd64",
-        "--format=directory", "--include=" PACKAGES, "--aptopt=Acquire::Languages \"none\""
-    };
+    const char *argv[WORDS_MAX] = { "mmdebstrap",
+                                    "--variant=minbase",
+                                    "--architectures=amd64",
+                                    "--format=directory",
+                                    INCLUDE,
+                                    "--aptopt=Acquire::Languages \"none\"" };
     size_t n = 6;
     for (size_t i = 0; i < ARRAY_LEN(excludes); i++) {
         snprintf(options[i], sizeof(options[i]), "--dpkgopt=%s", excludes[i]);
