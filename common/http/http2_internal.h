@@ -180,15 +180,23 @@ void http2_stream_release(struct http2_stream *st, size_t n);
 /* From a user's call or a finished file read: n bytes were queued. */
 void http2_stream_filled(struct http2_stream *st, size_t n);
 
+/* n bytes more are going to be sent: bulk or not? Not from nghttp2's callbacks. */
+void http2_stream_note_output(struct http2_stream *st, size_t n);
+void http2_stream_resume(struct http2_stream *st);
+
 /* Tell the user that there is room again, where it is owed or everything was sent. */
 void http2_stream_sent(struct http2_stream *st);
 void http2_stream_maybe_free(struct http2_stream *st);
 nghttp2_data_provider http2_stream_provider(struct http2_stream *st);
 
-/* http2_file.c: reading files into st->out, on the thread pool. */
+/* http2_file.c: files as bodies. */
 void http2_file_add(struct http2_stream *st, int fd, int64_t offset, size_t n);
-void http2_file_continue(struct http2_stream *st);
 void http2_file_drop_all(struct http2_stream *st);
+
+/* With st->out empty: up to n bytes of the first file. 0 when there is none, when it must be waited
+ * for (the stream is resumed then), when what was written behind it is in st->out now, or when it
+ * failed (the stream is gone then). */
+size_t http2_file_read(struct http2_stream *st, uint8_t *dst, size_t n);
 
 /* http2_head.c */
 

@@ -137,24 +137,34 @@ static void on_wake(struct deferred *d)
     }
 }
 
+/* Up to n bytes of what was written. */
+static size_t take_out(struct http2_stream *st, uint8_t *dst, size_t n)
+{
+    size_t take = buf_len(&st->out) < n ? buf_len(&st->out) : n;
+    if (take == 0)
+        return 0;
+    memcpy(dst, buf_head(&st->out), take);
+    buf_consume(&st->out, take);
+    http2_stream_release(st, take);
+    return take;
+}
+
 /* nghttp2 asks for up to `length` bytes of body. */
 static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *dst, size_t length,
                          uint32_t *flags, nghttp2_data_source *source, void *user)
 {
     (void)user;
     struct http2_stream *st = source->ptr;
-    size_t n = buf_len(&st->out) < length ? buf_len(&st->out) : length;
     st->deferred = true;
     if (st->gone)
         return NGHTTP2_ERR_DEFERRED;
-    if (n > 0) {
-        memcpy(dst, buf_head(&st->out), n);
-        buf_consume(&st->out, n);
-        http2_stream_release(st, n);
-    }
-    http2_file_continue(st);
+    size_t n = take_out(st, dst, length);
+    if (n == 0)
+        n = http2_file_read(st, dst, length);
+    if (n == 0)
+        n = take_out(st, dst, length); /* what was written behind the file */
     if (st->gone)
-        return NGHTTP2_ERR_DEFERRED; /* memory ran out; the stream is being reset */
+        return NGHTTP2_ERR_DEFERRED; /* it is being reset */
     bool last = buf_len(&st->out) == 0 && list_empty(&st->files) && st->end_out;
     if (n == 0 && !last)
         return NGHTTP2_ERR_DEFERRED;
@@ -177,7 +187,7 @@ nghttp2_data_provider http2_stream_provider(struct http2_stream *st)
 }
 
 /* There is something new to send. */
-static void stream_resume(struct http2_stream *st)
+void http2_stream_resume(struct http2_stream *st)
 {
     if (st->deferred && st->in_ng && st->h->ng) {
         st->deferred = false;
@@ -187,7 +197,7 @@ static void stream_resume(struct http2_stream *st)
 }
 
 /* Streams that send much go behind those that send little, by what was queued within a second. */
-static void note_output(struct http2_stream *st, size_t n)
+void http2_stream_note_output(struct http2_stream *st, size_t n)
 {
     struct http2_session *h = st->h;
     uint64_t now = uv_now(h->loop);
@@ -215,8 +225,8 @@ void http2_stream_filled(struct http2_stream *st, size_t n)
     http2_stream_hold(st, n);
     if (st->gone)
         return;
-    note_output(st, n);
-    stream_resume(st);
+    http2_stream_note_output(st, n);
+    http2_stream_resume(st);
 }
 
 static int send_request(struct http2_stream *st, const nghttp2_nv *nv, size_t n, bool end)
@@ -295,6 +305,10 @@ static void stream_send_file(struct http_stream *s, int fd, int64_t offset, size
     }
     st->was_full = true;
     http2_file_add(st, fd, offset, n);
+    if (st->gone)
+        return;
+    http2_stream_note_output(st, n);
+    http2_stream_resume(st);
 }
 
 static void stream_send_end(struct http_stream *s, const struct http_field *trailers, size_t n)
@@ -307,7 +321,7 @@ static void stream_send_end(struct http_stream *s, const struct http_field *trai
         return;
     }
     st->end_out = true;
-    stream_resume(st);
+    http2_stream_resume(st);
 }
 
 static void stream_consume(struct http_stream *s, size_t n)

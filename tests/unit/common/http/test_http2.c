@@ -199,6 +199,25 @@ static void test_file_is_sent_before_what_was_written_behind_it(void **state)
     assert_memory_equal(buf_head(&r.body) + 300000, "tail", 4);
 }
 
+static void test_file_that_is_not_cached_is_read_on_the_thread_pool(void **state)
+{
+    setenv("SANDPIT_FAULTS", "http2.read-cached", 1);
+    test_file_is_sent_before_what_was_written_behind_it(state);
+    h2_request_deinit(&r);
+    r = (struct h2_request){ 0 };
+    get("/short-file");
+    assert_int_equal(r.errnum, ECONNRESET);
+    assert_alive();
+    /* One that is given up while it is being read. */
+    h2_request_deinit(&r);
+    r = (struct h2_request){ 0 };
+    assert_true(h2_request_begin(p.client.h, &r, "GET", "/file", 0));
+    LOOP_UNTIL(&p.loop, r.status == 200);
+    http_reset(r.s);
+    LOOP_UNTIL(&p.loop, r.closed);
+    unsetenv("SANDPIT_FAULTS");
+}
+
 static void test_file_that_is_too_short_ends_in_an_error(void **state)
 {
     (void)state;
@@ -540,6 +559,7 @@ int main(void)
         CASE(test_send_head_refuses_what_cannot_be_expressed, start),
         CASE(test_trailers_go_both_ways, start),
         CASE(test_file_is_sent_before_what_was_written_behind_it, start),
+        CASE(test_file_that_is_not_cached_is_read_on_the_thread_pool, start),
         CASE(test_file_that_is_too_short_ends_in_an_error, start),
         CASE(test_early_answer_ends_the_upload, start),
         CASE(test_heads_over_the_limit_are_refused, start),
