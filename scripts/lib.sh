@@ -12,7 +12,8 @@ die() {
     exit 1
 }
 
-# step NAME COMMAND...: run it, remember how long it took.
+# step NAME COMMAND...: run it, remember how long it took. In the command `set -e` does not hold: a
+# function says with && what depends on what.
 step() {
     local name=$1 begin=$SECONDS
     shift
@@ -47,8 +48,8 @@ install_packages() {
     done <"$top/scripts/packages"
     if [ ${#missing[@]} -gt 0 ]; then
         echo "installing: ${missing[*]}"
-        as_root apt-get update -qq
-        as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+        as_root apt-get update -qq &&
+            as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
     fi
 }
 
@@ -62,13 +63,13 @@ install_clients() {
     node_modules=$clients/js/node_modules
     stamp=$clients/complete
     if [ ! -e "$stamp" ]; then
-        rm -rf "$clients"
-        /usr/bin/python3 -m venv "$clients"
-        "$clients/bin/pip" install -q --disable-pip-version-check \
-            -r "$top/tests/integration/requirements.txt"
-        mkdir -p "$clients/js"
-        cp "$top"/tests/integration/js/package*.json "$clients/js/"
-        (cd "$clients/js" && PATH=$clients/bin:$PATH npm ci --silent --no-audit --no-fund)
-        touch "$stamp"
+        rm -rf "$clients" &&
+            /usr/bin/python3 -m venv "$clients" &&
+            "$clients/bin/pip" install -q --disable-pip-version-check \
+                -r "$top/tests/integration/requirements.txt" &&
+            mkdir -p "$clients/js" &&
+            cp "$top"/tests/integration/js/package*.json "$clients/js/" &&
+            (cd "$clients/js" && PATH=$clients/bin:$PATH npm ci --silent --no-audit --no-fund) &&
+            touch "$stamp"
     fi
 }

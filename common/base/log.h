@@ -14,13 +14,22 @@ struct log_field {
 };
 
 /* Never pass a token, a key or a signature: they do not belong in a log. */
-#define LOG_STR(k, v) { .key = (k), .kind = LOG_FIELD_STR, .text = str_of(v) }
-#define LOG_TEXT(k, v) { .key = (k), .kind = LOG_FIELD_STR, .text = (v) }
-#define LOG_INT(k, v) { .key = (k), .kind = LOG_FIELD_INT, .number = (int64_t)(v) }
+#define LOG_STR(k, v)                                                                              \
+    {                                                                                              \
+        .key = (k), .kind = LOG_FIELD_STR, .text = str_of(v)                                       \
+    }
+#define LOG_TEXT(k, v)                                                                             \
+    {                                                                                              \
+        .key = (k), .kind = LOG_FIELD_STR, .text = (v)                                             \
+    }
+#define LOG_INT(k, v)                                                                              \
+    {                                                                                              \
+        .key = (k), .kind = LOG_FIELD_INT, .number = (int64_t)(v)                                  \
+    }
 
 #define log_debug(msg, ...) log_event_(LOG_LEVEL_DEBUG, msg, ##__VA_ARGS__)
-#define log_info(msg, ...) log_event_(LOG_LEVEL_INFO, msg, ##__VA_ARGS__)
-#define log_warn(msg, ...) log_event_(LOG_LEVEL_WARN, msg, ##__VA_ARGS__)
+#define log_info(msg, ...)  log_event_(LOG_LEVEL_INFO, msg, ##__VA_ARGS__)
+#define log_warn(msg, ...)  log_event_(LOG_LEVEL_WARN, msg, ##__VA_ARGS__)
 #define log_error(msg, ...) log_event_(LOG_LEVEL_ERROR, msg, ##__VA_ARGS__)
 #define log_event_(level, msg, ...)                                                                \
     log_write(level, msg, (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ){ .key = NULL } })
