@@ -83,25 +83,48 @@ static const struct store_sandbox *row_of(const struct recover *r, const char *i
     return NULL;
 }
 
+static void on_resumed(void *user, const struct err *err)
+{
+    struct sandbox *sb = user;
+    struct sandbox_own *own = own_of(sb);
+    struct recover *r = TAKE(own->recover);
+    guest_link_set_vm_running(sb->link, true);
+    sm_move(&sb->sm, SANDBOX_RUNNING);
+    sandbox_running(sb);
+    if (err)
+        sandbox_end(sb, "lost", err->msg, NULL, NULL);
+    else
+        log_info("sandbox adopted", LOG_STR("sandbox_id", sb->id));
+    one_done(r);
+}
+
 static void on_adopted(struct vmm *v, const struct err *err)
 {
     struct sandbox *sb = vmm_user(v);
     struct sandbox_own *own = own_of(sb);
     struct recover *r = own->recover;
-    own->recover = NULL;
+    struct err no_memory = { ERR_EXHAUSTED, "out of memory opening the guest link" };
     if (err) {
         sb->vmm = NULL;
+        own->recover = NULL;
         sm_move(&sb->sm, SANDBOX_ENDED);
         give_up(r, row_of(r, sb->id), err->msg);
         sandbox_unref(sb);
         return;
     }
+    /* The last daemon may have ended while the VM was stopped. The link goes first, so that the
+     * guest finds the marker as soon as it runs. */
     sb->link = guest_link_new(r->host->loop, r->host->defer, vmm_link_address(v), own->link_secret,
                               &sandbox_link_events, sb);
-    sm_move(&sb->sm, SANDBOX_RUNNING);
-    sandbox_running(sb);
-    log_info("sandbox adopted", LOG_STR("sandbox_id", sb->id));
-    one_done(r);
+    if (!sb->link) {
+        own->recover = NULL;
+        sm_move(&sb->sm, SANDBOX_RUNNING);
+        sandbox_end(sb, "lost", no_memory.msg, NULL, NULL);
+        one_done(r);
+        return;
+    }
+    guest_link_set_vm_running(sb->link, false);
+    vmm_resume(v, on_resumed, sb);
 }
 
 static void fill(struct sandbox_own *own, const struct store_sandbox *row)
