@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/fileio.h"
+#include "common/base/log.h"
 #include "orchestrator/vmm/unix_socket.h"
 
 #include <errno.h>
@@ -48,6 +49,8 @@ void vm_fixture_init(struct vm_fixture *f, unsigned ping_interval_ms, unsigned p
                                     .accel = "tcg",
                                     .ping_interval_ms = ping_interval_ms,
                                     .ping_deadline_ms = ping_deadline_ms };
+    if (getenv("SANDPIT_TEST_DEBUG"))
+        log_setup(LOG_LEVEL_DEBUG, "test_vm");
     make_template(&f->template);
     tempdir_init(&f->dir);
     uv_loop_init(&f->loop);
