@@ -158,17 +158,19 @@ void rpc_call_send_head(struct rpc_call *call, int status, const struct http_fie
     if (call->head_sent)
         return;
     call->head_sent = true;
-    size_t total = call->headers.n + n + 1;
-    struct http_field *fields = arena_alloc(rpc_call_arena(call), total * sizeof(*fields));
+    size_t total = 0, max = call->headers.n + n + 2;
+    struct http_field *fields = arena_alloc(rpc_call_arena(call), max * sizeof(*fields));
     if (!fields) {
         http_reset(call->stream);
         return;
     }
-    fields[0] = (struct http_field){ STR("content-type"), str_of(call->content_type) };
-    if (call->headers.n)
-        memcpy(fields + 1, call->headers.items, call->headers.n * sizeof(*fields));
-    if (n)
-        memcpy(fields + 1 + call->headers.n, more, n * sizeof(*fields));
+    fields[total++] = (struct http_field){ STR("content-type"), str_of(call->content_type) };
+    if (call->gzip_out && call->protocol->enveloped)
+        fields[total++] = (struct http_field){ str_of(call->protocol->encoding), STR("gzip") };
+    for (size_t i = 0; i < call->headers.n; i++)
+        fields[total++] = call->headers.items[i];
+    for (size_t i = 0; i < n; i++)
+        fields[total++] = more[i];
     struct http_head head = {
         .status = status, .content_length = -1, .fields = fields, .nfields = total
     };
@@ -187,6 +189,12 @@ void rpc_send(struct rpc_call *call, const ProtobufCMessage *msg)
         call->replied = true;
     else
         rpc_fail(call, ERR_INTERNAL, "the answer cannot be encoded");
+}
+
+void rpc_send_headers(struct rpc_call *call)
+{
+    if (!call->finished && call->protocol->enveloped)
+        rpc_call_send_head(call, 200, NULL, 0, false);
 }
 
 bool rpc_writable(const struct rpc_call *call)

@@ -14,13 +14,22 @@ struct rpc_fields {
     size_t n, cap;
 };
 
+/* A message that is told with an error. */
+struct rpc_detail {
+    struct rpc_detail *next;
+    const char *type; /* "package.Message" */
+    struct str value; /* in protobuf's binary form */
+};
+
 /* How a call looks on the wire. */
 struct rpc_protocol {
     bool enveloped;     /* messages in envelopes; else the body is one message */
     bool over_http2;    /* needs it, for its trailers */
     const char *accept; /* content types, for Accept-Post */
+    /* Headers that name the compression of what is sent, and those that the other side may use. */
+    const char *encoding, *accept_encoding;
 
-    /* Read the request's headers: version, timeout, compression. 0 or negative with err. */
+    /* Read the request's headers: version, timeout. 0 or negative with err. */
     int (*begin)(struct rpc_call *call, struct err *err);
     /* Send a message; false when it cannot be encoded. */
     bool (*send)(struct rpc_call *call, const ProtobufCMessage *msg);
@@ -30,7 +39,7 @@ struct rpc_protocol {
     void (*refuse)(struct rpc_call *call, int http_status, const struct err *err);
 };
 
-extern const struct rpc_protocol rpc_connect_unary, rpc_connect_stream, rpc_grpc;
+extern const struct rpc_protocol rpc_connect_unary, rpc_connect_stream, rpc_grpc, rpc_grpc_web;
 
 #define RPC_CALL_MAGIC 0x52504321
 
@@ -56,6 +65,10 @@ struct rpc_call {
     ProtobufCMessage *request; /* of a call with one, until the client has sent all */
 
     struct rpc_fields headers, trailers;
+    struct rpc_detail *details;
+    bool by_get;      /* Connect's GET: there is no body */
+    bool gzip_in;     /* the client's messages may be compressed */
+    bool gzip_out;    /* ours may */
     bool started;     /* the handler knows the call */
     bool paused;      /* by the handler */
     bool in_ended;    /* the client has sent all */
@@ -77,7 +90,8 @@ void rpc_call_tell_close(struct rpc_call *call);
 /* Begin the call's deadline, if it has one. */
 void rpc_call_set_deadline(struct rpc_call *call);
 
-/* The response's head, once: status, content type, the call's headers, then `more` (n of them). */
+/* The response's head, once: status, content type, the compression of envelopes, the call's
+ * headers, then `more` (n of them). */
 void rpc_call_send_head(struct rpc_call *call, int status, const struct http_field *more, size_t n,
                         bool end);
 
@@ -98,8 +112,8 @@ void rpc_call_release_input(struct rpc_call *call);
 
 /* connect.c */
 
-/* {"code":"not_found","message":"..."} */
-void rpc_connect_put_error(struct buf *out, const struct err *err);
+/* {"code":"not_found","message":"...","details":[...]} */
+void rpc_connect_put_error(struct buf *out, const struct rpc_call *call, const struct err *err);
 
 /* Version and timeout, the same for both of Connect's forms. */
 int rpc_connect_begin(struct rpc_call *call, struct err *err);
@@ -107,5 +121,49 @@ int rpc_connect_begin(struct rpc_call *call, struct err *err);
 /* Answer with this HTTP status and the error as JSON. */
 void rpc_connect_respond_error(struct rpc_call *call, int status, const struct http_field *fields,
                                size_t nfields, const struct err *err);
+
+/* connect_get.c */
+
+/* The parameter "encoding"; p is NULL when there is none. */
+struct str rpc_connect_get_encoding(struct rpc_call *call);
+
+/* Read the message from the query into call->request. */
+int rpc_connect_get_begin(struct rpc_call *call, struct err *err);
+
+/* grpc.c */
+
+int rpc_grpc_begin(struct rpc_call *call, struct err *err);
+
+/* Add how the call went to its trailers; false when memory is out. */
+bool rpc_grpc_add_status(struct rpc_call *call, const struct err *err);
+
+/* details.c */
+
+/* ,"details":[{"type":...,"value":...},...] */
+void rpc_details_put_json(struct buf *out, const struct rpc_detail *details);
+
+/* google.rpc.Status */
+void rpc_details_put_status(struct buf *out, const struct err *err,
+                            const struct rpc_detail *details);
+
+/* compression.c */
+
+/* Read from the request's headers what may be compressed. */
+int rpc_call_agree_compression(struct rpc_call *call, struct err *err);
+
+/* Bytes that one message of the client may have as it is sent. */
+size_t rpc_wire_max(const struct rpc_call *call);
+
+/* Append a message, compressed where that was agreed on and is worth it. false when it cannot be
+ * encoded. */
+bool rpc_call_encode(struct rpc_call *call, const ProtobufCMessage *msg, struct buf *out,
+                     bool *compressed);
+
+/* Read one message of the client; NULL with err. */
+ProtobufCMessage *rpc_call_decode(struct rpc_call *call, struct str data, bool compressed,
+                                  struct arena *arena, struct err *err);
+
+/* Send a message in an envelope; false when it cannot be encoded. */
+bool rpc_call_send_enveloped(struct rpc_call *call, const ProtobufCMessage *msg);
 
 #endif

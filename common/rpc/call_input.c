@@ -30,40 +30,42 @@ static void start(struct rpc_call *call, ProtobufCMessage *msg)
     call->method->on_message(call, msg);
 }
 
-static ProtobufCMessage *decode(struct rpc_call *call, struct str payload, struct arena *arena)
+static ProtobufCMessage *decode(struct rpc_call *call, struct str payload, bool compressed,
+                                struct arena *arena)
 {
     struct err err;
-    ProtobufCMessage *msg = call->codec->decode(call->method->input, payload, arena, &err);
+    ProtobufCMessage *msg = rpc_call_decode(call, payload, compressed, arena, &err);
     if (!msg)
         rpc_finish(call, &err);
     return msg;
 }
 
 /* The one message of a request that has one; it is delivered when the client has sent all. */
-static void take_request(struct rpc_call *call, struct str payload)
+static void take_request(struct rpc_call *call, struct str payload, bool compressed)
 {
     if (call->request) {
         rpc_fail(call, ERR_UNIMPLEMENTED, "the method takes one message, there were more");
         return;
     }
-    call->request = decode(call, payload, rpc_call_arena(call));
+    call->request = decode(call, payload, compressed, rpc_call_arena(call));
 }
 
 static void take_envelope(struct rpc_call *call, const struct envelope *e)
 {
-    if (e->flags & ENVELOPE_COMPRESSED) {
+    bool compressed = e->flags & ENVELOPE_COMPRESSED;
+    if (compressed && !call->gzip_in) {
         rpc_fail(call, ERR_INTERNAL, "a message is compressed, but no compression was agreed");
         return;
     }
-    if (e->flags) {
+    if (e->flags & ~ENVELOPE_COMPRESSED) {
         rpc_fail(call, ERR_INVALID, "unknown flags 0x%02x of a message", e->flags);
         return;
     }
     if (has_one_request(call)) {
-        take_request(call, e->payload);
+        take_request(call, e->payload, compressed);
         return;
     }
-    ProtobufCMessage *msg = decode(call, e->payload, &call->message_arena);
+    ProtobufCMessage *msg = decode(call, e->payload, compressed, &call->message_arena);
     if (msg)
         start(call, msg);
     arena_deinit(&call->message_arena);
@@ -76,7 +78,7 @@ static size_t take_envelopes(struct rpc_call *call, struct str data)
     while (!call->finished && !call->paused) {
         struct envelope e;
         struct err err;
-        ptrdiff_t n = envelope_read(str_from(data, used), rpc_message_max(call), &e, &err);
+        ptrdiff_t n = envelope_read(str_from(data, used), rpc_wire_max(call), &e, &err);
         if (n < 0)
             rpc_finish(call, &err);
         if (n <= 0)
@@ -124,11 +126,11 @@ static void hold(struct rpc_call *call, struct str data)
 /* A body that is one message: decoded in place when it came in one piece. */
 static void take_body(struct rpc_call *call, struct str data)
 {
-    if (buf_len(&call->in) + data.n > rpc_message_max(call))
+    if (buf_len(&call->in) + data.n > rpc_wire_max(call))
         rpc_fail(call, ERR_EXHAUSTED, "message is larger than the limit of %zu bytes",
                  rpc_message_max(call));
     else if (buf_len(&call->in) == 0 && call->head->content_length == (int64_t)data.n)
-        take_request(call, data);
+        take_request(call, data, call->gzip_in);
     else
         hold(call, data);
 }
@@ -169,7 +171,7 @@ static void on_end(struct http_stream *s, const struct http_field *trailers, siz
     if (call->finished || call->paused)
         return;
     if (!call->protocol->enveloped && !call->request) {
-        take_request(call, buf_str(&call->in));
+        take_request(call, buf_str(&call->in), call->gzip_in);
         buf_deinit(&call->in);
         if (call->finished)
             return;

@@ -3,5 +3,21 @@
 #include "common/rpc/pbjson.h"
 #include "common/rpc/pbwire.h"
 
-const struct rpc_codec rpc_codec_json = { pbjson_encode, pbjson_decode };
-const struct rpc_codec rpc_codec_proto = { pbwire_encode, pbwire_decode };
+/* In the binary form an Any is bytes, whatever their type. */
+static bool wire_encode(const ProtobufCMessage *msg, const ProtobufCMessageDescriptor *const *types,
+                        struct buf *out)
+{
+    (void)types;
+    return pbwire_encode(msg, out);
+}
+
+static ProtobufCMessage *wire_decode(const ProtobufCMessageDescriptor *type,
+                                     const ProtobufCMessageDescriptor *const *types,
+                                     struct str data, struct arena *arena, struct err *err)
+{
+    (void)types;
+    return pbwire_decode(type, data, arena, err);
+}
+
+const struct rpc_codec rpc_codec_json = { pbjson_encode_typed, pbjson_decode_typed };
+const struct rpc_codec rpc_codec_proto = { wire_encode, wire_decode };

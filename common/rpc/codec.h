@@ -7,8 +7,11 @@
 #include "common/base/err.h"
 
 struct rpc_codec {
-    bool (*encode)(const ProtobufCMessage *msg, struct buf *out);
-    ProtobufCMessage *(*decode)(const ProtobufCMessageDescriptor *type, struct str data,
+    /* types: what a google.protobuf.Any may hold, ended by NULL; itself may be NULL. */
+    bool (*encode)(const ProtobufCMessage *msg, const ProtobufCMessageDescriptor *const *types,
+                   struct buf *out);
+    ProtobufCMessage *(*decode)(const ProtobufCMessageDescriptor *type,
+                                const ProtobufCMessageDescriptor *const *types, struct str data,
                                 struct arena *arena, struct err *err);
 };
 

@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-void rpc_connect_put_error(struct buf *out, const struct err *err)
+void rpc_connect_put_error(struct buf *out, const struct rpc_call *call, const struct err *err)
 {
     buf_puts(out, "{\"code\":\"");
     buf_puts(out, err_code_name(err->code));
@@ -14,6 +14,8 @@ void rpc_connect_put_error(struct buf *out, const struct err *err)
         buf_puts(out, ",\"message\":");
         json_text_quote(out, str_of(err->msg));
     }
+    if (call->details)
+        rpc_details_put_json(out, call->details);
     buf_putc(out, '}');
 }
 
@@ -29,7 +31,7 @@ void rpc_connect_respond_error(struct rpc_call *call, int status, const struct h
                                size_t nfields, const struct err *err)
 {
     struct buf *body = rpc_call_scratch(call);
-    rpc_connect_put_error(body, err);
+    rpc_connect_put_error(body, call, err);
     call->head_sent = true;
     if (body->failed)
         http_reset(call->stream);

@@ -3,32 +3,6 @@
 #include "common/base/json_text.h"
 #include "common/rpc/call.h"
 #include "common/rpc/envelope.h"
-#include "common/rpc/metadata.h"
-
-static int begin(struct rpc_call *call, struct err *err)
-{
-    int rc = rpc_connect_begin(call, err);
-    return rc < 0 ? rc : metadata_encoding(call->head, "connect-content-encoding", err);
-}
-
-static void write_out(struct rpc_call *call, struct buf *out)
-{
-    rpc_call_send_head(call, 200, NULL, 0, false);
-    http_send_data(call->stream, buf_head(out), buf_len(out));
-}
-
-static bool send_message(struct rpc_call *call, const ProtobufCMessage *msg)
-{
-    struct buf *out = rpc_call_scratch(call);
-    size_t begun = envelope_begin(out);
-    call->codec->encode(msg, out);
-    envelope_end(out, begun, 0);
-    bool ok = !out->failed;
-    if (ok)
-        write_out(call, out);
-    buf_consume(out, buf_len(out));
-    return ok;
-}
 
 /* "metadata":{"name":["value",...],...} of the trailers. */
 static void put_metadata(struct buf *out, const struct rpc_fields *trailers)
@@ -65,7 +39,7 @@ static void send_end(struct rpc_call *call, const struct err *err)
     buf_putc(out, '{');
     if (err) {
         buf_puts(out, "\"error\":");
-        rpc_connect_put_error(out, err);
+        rpc_connect_put_error(out, call, err);
     }
     if (call->trailers.n) {
         if (err)
@@ -77,7 +51,8 @@ static void send_end(struct rpc_call *call, const struct err *err)
     if (out->failed) {
         http_reset(call->stream);
     } else {
-        write_out(call, out);
+        rpc_call_send_head(call, 200, NULL, 0, false);
+        http_send_data(call->stream, buf_head(out), buf_len(out));
         http_send_end(call->stream);
     }
     buf_consume(out, buf_len(out));
@@ -91,8 +66,10 @@ static void refuse(struct rpc_call *call, int http_status, const struct err *err
 const struct rpc_protocol rpc_connect_stream = {
     .enveloped = true,
     .accept = "application/connect+json, application/connect+proto",
-    .begin = begin,
-    .send = send_message,
+    .encoding = "connect-content-encoding",
+    .accept_encoding = "connect-accept-encoding",
+    .begin = rpc_connect_begin,
+    .send = rpc_call_send_enveloped,
     .end = send_end,
     .refuse = refuse,
 };

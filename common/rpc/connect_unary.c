@@ -1,12 +1,5 @@
 /* Connect's unary form: the body is the message, the HTTP status tells how it went. */
 #include "common/rpc/call.h"
-#include "common/rpc/metadata.h"
-
-static int begin(struct rpc_call *call, struct err *err)
-{
-    int rc = rpc_connect_begin(call, err);
-    return rc < 0 ? rc : metadata_encoding(call->head, "content-encoding", err);
-}
 
 /* Trailers are headers here, told apart by a prefix. */
 static void merge_trailers(struct rpc_call *call)
@@ -20,7 +13,10 @@ static void merge_trailers(struct rpc_call *call)
 static bool send_message(struct rpc_call *call, const ProtobufCMessage *msg)
 {
     struct buf *body = rpc_call_scratch(call);
-    bool ok = call->codec->encode(msg, body);
+    bool compressed;
+    bool ok = rpc_call_encode(call, msg, body, &compressed);
+    if (ok && compressed)
+        rpc_call_add_header(call, "content-encoding", "gzip");
     if (ok) {
         merge_trailers(call);
         call->head_sent = true;
@@ -45,7 +41,9 @@ static void send_end(struct rpc_call *call, const struct err *err)
 
 const struct rpc_protocol rpc_connect_unary = {
     .accept = "application/json, application/proto",
-    .begin = begin,
+    .encoding = "content-encoding",
+    .accept_encoding = "accept-encoding",
+    .begin = rpc_connect_begin,
     .send = send_message,
     .end = send_end,
     .refuse = refuse,

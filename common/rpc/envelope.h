@@ -9,6 +9,7 @@
 #define ENVELOPE_HEAD       5
 #define ENVELOPE_COMPRESSED 0x01
 #define ENVELOPE_END        0x02 /* Connect: the last one, from the server */
+#define ENVELOPE_TRAILERS   0x80 /* gRPC-Web: the same */
 
 struct envelope {
     uint8_t flags;

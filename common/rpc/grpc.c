@@ -1,31 +1,28 @@
 /* gRPC over HTTP/2: envelopes both ways, the status in the trailers.
  * https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md */
+#include "common/base/encode.h"
 #include "common/rpc/call.h"
-#include "common/rpc/envelope.h"
 #include "common/rpc/metadata.h"
 
-static int begin(struct rpc_call *call, struct err *err)
+int rpc_grpc_begin(struct rpc_call *call, struct err *err)
 {
-    int rc = metadata_grpc_timeout(call->head, &call->timeout_ms, err);
-    return rc < 0 ? rc : metadata_encoding(call->head, "grpc-encoding", err);
+    return metadata_grpc_timeout(call->head, &call->timeout_ms, err);
 }
 
-static bool send_message(struct rpc_call *call, const ProtobufCMessage *msg)
+/* google.rpc.Status, which repeats code and message and has the details. */
+static bool add_details(struct rpc_call *call, const struct err *err)
 {
-    struct buf *out = rpc_call_scratch(call);
-    size_t begun = envelope_begin(out);
-    call->codec->encode(msg, out);
-    envelope_end(out, begun, 0);
-    bool ok = !out->failed;
-    if (ok) {
-        rpc_call_send_head(call, 200, NULL, 0, false);
-        http_send_data(call->stream, buf_head(out), buf_len(out));
-    }
-    buf_consume(out, buf_len(out));
+    struct buf status = { 0 }, text = { 0 };
+    rpc_details_put_status(&status, err, call->details);
+    bool ok = !status.failed && base64_encode(&text, buf_head(&status), buf_len(&status), false) &&
+              rpc_fields_add(&call->trailers, rpc_call_arena(call), "",
+                             STR("grpc-status-details-bin"), buf_str(&text));
+    buf_deinit(&status);
+    buf_deinit(&text);
     return ok;
 }
 
-static void send_end(struct rpc_call *call, const struct err *err)
+bool rpc_grpc_add_status(struct rpc_call *call, const struct err *err)
 {
     struct arena *arena = rpc_call_arena(call);
     struct rpc_fields *trailers = &call->trailers;
@@ -37,9 +34,20 @@ static void send_end(struct rpc_call *call, const struct err *err)
              rpc_fields_add(trailers, arena, "", STR("grpc-message"), buf_str(text)) && ok;
         buf_consume(text, buf_len(text));
     }
-    if (!ok)
+    return ok && (!err || !call->details || add_details(call, err));
+}
+
+static void send_end(struct rpc_call *call, const struct err *err)
+{
+    struct rpc_fields *trailers = &call->trailers;
+    if (!rpc_grpc_add_status(call, err)) {
         http_reset(call->stream);
-    else if (!call->head_sent)
+        return;
+    }
+    /* Trailers alone, in one block of headers, would make trailers of the call's headers. */
+    if (call->headers.n)
+        rpc_call_send_head(call, 200, NULL, 0, false);
+    if (!call->head_sent)
         rpc_call_send_head(call, 200, trailers->items, trailers->n, true);
     else
         http_send_trailers(call->stream, trailers->items, trailers->n);
@@ -55,8 +63,10 @@ const struct rpc_protocol rpc_grpc = {
     .enveloped = true,
     .over_http2 = true,
     .accept = "application/grpc, application/grpc+proto, application/grpc+json",
-    .begin = begin,
-    .send = send_message,
+    .encoding = "grpc-encoding",
+    .accept_encoding = "grpc-accept-encoding",
+    .begin = rpc_grpc_begin,
+    .send = rpc_call_send_enveloped,
     .end = send_end,
     .refuse = refuse,
 };

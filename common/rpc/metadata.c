@@ -60,14 +60,47 @@ int metadata_grpc_timeout(const struct http_head *head, int64_t *ms, struct err 
                    "invalid grpc-timeout: expected at most eight digits and a unit");
 }
 
-int metadata_encoding(const struct http_head *head, const char *name, struct err *err)
+int metadata_encoding_name(struct str value, bool *gzip, struct err *err)
 {
-    struct str value = http_field_get(head, name);
-    if (!value.p || value.n == 0 || str_eq_nocase(value, STR("identity")))
+    *gzip = str_eq_nocase(value, STR("gzip"));
+    if (*gzip || value.n == 0 || str_eq_nocase(value, STR("identity")))
         return 0;
     return err_set(err, ERR_UNIMPLEMENTED, EOPNOTSUPP,
-                   "unknown compression \"%.*s\": supported encodings are identity",
+                   "unknown compression \"%.*s\": supported encodings are gzip",
                    (int)(value.n < 32 ? value.n : 32), value.p);
+}
+
+int metadata_encoding(const struct http_head *head, const char *name, bool *gzip, struct err *err)
+{
+    return metadata_encoding_name(http_field_get(head, name), gzip, err);
+}
+
+/* "gzip" or "gzip;q=0.5", but not "gzip;q=0" in any precision. */
+static bool is_gzip(struct str item)
+{
+    struct str name = str_trim(str_split(&item, ';'));
+    struct str weight = item.p ? str_trim(item) : (struct str){ "", 0 };
+    if (!str_eq_nocase(name, STR("gzip")))
+        return false;
+    if (!str_starts(weight, STR("q=0")))
+        return true;
+    for (size_t i = 3; i < weight.n; i++)
+        if (weight.p[i] >= '1' && weight.p[i] <= '9')
+            return true;
+    return false;
+}
+
+bool metadata_accepts_gzip(const struct http_head *head, const char *name)
+{
+    for (size_t i = 0; i < head->nfields; i++) {
+        if (!str_eq_nocase(head->fields[i].name, str_of(name)))
+            continue;
+        struct str rest = head->fields[i].value;
+        while (rest.p)
+            if (is_gzip(str_split(&rest, ',')))
+                return true;
+    }
+    return false;
 }
 
 bool metadata_grpc_escape(struct buf *out, struct str message)

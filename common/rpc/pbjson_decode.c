@@ -15,13 +15,15 @@
 struct decoder {
     struct json_scan scan;
     struct arena *arena;
-    size_t arena_max;  /* the arena may not grow beyond */
+    const ProtobufCMessageDescriptor *const *types; /* what an Any may hold */
+    size_t arena_max;                               /* the arena may not grow beyond */
     const char *field; /* innermost field that was entered, for the message */
     bool exhausted;
 };
 
 static bool take_message(struct decoder *d, ProtobufCMessage *msg);
 static bool take_value(struct decoder *d, const ProtobufCFieldDescriptor *field, void *value);
+static bool take_any_kind(struct decoder *d, ProtobufCMessage *msg);
 
 static bool fail(struct decoder *d, const char *what)
 {
@@ -184,7 +186,7 @@ static bool take_enum(struct decoder *d, const ProtobufCEnumDescriptor *type, in
     return fail(d, "no such enum value");
 }
 
-static bool take_special(struct decoder *d, ProtobufCMessage *msg, enum pb_special special)
+static bool take_time(struct decoder *d, ProtobufCMessage *msg, enum pb_special special)
 {
     const ProtobufCFieldDescriptor *fields = msg->descriptor->fields;
     int64_t *seconds = pb_member(msg, &fields[0]);
@@ -201,14 +203,109 @@ static bool take_special(struct decoder *d, ProtobufCMessage *msg, enum pb_speci
     return true;
 }
 
+/* The text of an object's member "@type", which may be any of them; NULL when there is none. The
+ * scan is moved behind the object. */
+static bool find_type_url(struct decoder *d, char **url)
+{
+    struct json_raw key, value;
+    struct str name;
+    bool first = true;
+    *url = NULL;
+    if (!json_scan_open(&d->scan, '{'))
+        return false;
+    while (json_scan_next_key(&d->scan, &first, &key)) {
+        if (!plain_text(d, key, &name))
+            return false;
+        if (!str_eq(name, STR("@type"))) {
+            if (!json_scan_skip(&d->scan))
+                return false;
+            continue;
+        }
+        if (*url)
+            return fail(d, "@type is there twice");
+        if (!json_scan_string(&d->scan, &value) || !store_string(d, value, url))
+            return false;
+    }
+    return !d->scan.error;
+}
+
+/* The member "value" of an Any whose type's JSON is no object. */
+static bool take_any_value(struct decoder *d, ProtobufCMessage *msg)
+{
+    struct json_raw key;
+    bool first = true, found = false;
+    if (!json_scan_open(&d->scan, '{'))
+        return false;
+    while (json_scan_next_key(&d->scan, &first, &key)) {
+        if (!str_eq(key.text, STR("value"))) {
+            if (!json_scan_skip(&d->scan))
+                return false;
+            continue;
+        }
+        if (found)
+            return fail(d, "the same field twice");
+        found = true;
+        if (!take_any_kind(d, msg))
+            return false;
+    }
+    return !d->scan.error && (found || fail(d, "an Any of this type needs a value"));
+}
+
+/* Read twice: the type may come last. What is inside is read as its type, then packed. */
+static bool take_any(struct decoder *d, ProtobufCMessage *any)
+{
+    const ProtobufCFieldDescriptor *fields = any->descriptor->fields;
+    ProtobufCBinaryData *packed = pb_member(any, &fields[1]);
+    struct json_scan start = d->scan;
+    char *url;
+    if (!find_type_url(d, &url))
+        return false;
+    if (!url)
+        return true; /* an empty one */
+    const ProtobufCMessageDescriptor *type = pb_find_type(d->types, str_of(url));
+    if (!type)
+        return fail(d, "an Any of a type that is not known here");
+    ProtobufCMessage *msg = new_message(d, type);
+    if (!msg)
+        return false;
+    d->scan = start;
+    if (!(pb_special_of(type) == PB_PLAIN ? take_message(d, msg) : take_any_value(d, msg)))
+        return false;
+    packed->len = protobuf_c_message_get_packed_size(msg);
+    packed->data = alloc(d, packed->len + 1);
+    if (!packed->data)
+        return false;
+    protobuf_c_message_pack(msg, packed->data);
+    *(char **)pb_member(any, &fields[0]) = url;
+    return true;
+}
+
+/* A message in the form that its type has. */
+static bool take_any_kind(struct decoder *d, ProtobufCMessage *msg)
+{
+    const ProtobufCFieldDescriptor *fields = msg->descriptor->fields;
+    enum pb_special special = pb_special_of(msg->descriptor);
+    switch (special) {
+    case PB_TIMESTAMP:
+    case PB_DURATION:
+        return take_time(d, msg, special);
+    case PB_WRAPPER:
+        return take_value(d, &fields[0], pb_member(msg, &fields[0]));
+    case PB_ANY:
+        return take_any(d, msg);
+    case PB_PLAIN:
+    default:
+        return take_message(d, msg);
+    }
+}
+
 static bool take_submessage(struct decoder *d, const ProtobufCMessageDescriptor *type,
                             ProtobufCMessage **out)
 {
     ProtobufCMessage *msg = new_message(d, type);
     if (!msg)
         return false;
-    enum pb_special special = pb_special_of(type);
-    if (!(special != PB_PLAIN ? take_special(d, msg, special) : take_message(d, msg)))
+    if (!take_any_kind(d, msg))
         return false;
     *out = msg;
     return true;
@@ -404,10 +501,13 @@ static bool take_message(struct decoder *d, ProtobufCMessage *msg)
     return !d->scan.error;
 }
 
-ProtobufCMessage *pbjson_decode(const ProtobufCMessageDescriptor *type, struct str text,
-                                struct arena *arena, struct err *err)
+ProtobufCMessage *pbjson_decode_typed(const ProtobufCMessageDescriptor *type,
+                                      const ProtobufCMessageDescriptor *const *types,
+                                      struct str text, struct arena *arena, struct err *err)
 {
-    struct decoder d = { .arena = arena, .arena_max = arena_size(arena) + PBJSON_MEMORY_MAX };
+    struct decoder d = { .arena = arena,
+                         .types = types,
+                         .arena_max = arena_size(arena) + PBJSON_MEMORY_MAX };
     ProtobufCMessage *msg = NULL;
     json_scan_init(&d.scan, text, PBJSON_DEPTH_MAX);
     if (take_submessage(&d, type, &msg) && json_scan_end(&d.scan))
@@ -416,4 +516,10 @@ ProtobufCMessage *pbjson_decode(const ProtobufCMessageDescriptor *type, struct s
                          "invalid JSON at offset %zu%s%s: %s", json_scan_offset(&d.scan),
                          d.field ? ", field " : "", d.field ? d.field : "", d.scan.error);
     return failed ? NULL : msg;
+}
+
+ProtobufCMessage *pbjson_decode(const ProtobufCMessageDescriptor *type, struct str text,
+                                struct arena *arena, struct err *err)
+{
+    return pbjson_decode_typed(type, NULL, text, arena, err);
 }

@@ -3,12 +3,19 @@
 #include "common/rpc/pbjson.h"
 #include "common/rpc/pbreflect.h"
 #include "common/rpc/pbtime.h"
+#include "common/rpc/pbwire.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static void put_message(struct buf *out, const ProtobufCMessage *msg, int depth);
+struct encoder {
+    struct buf *out;
+    const ProtobufCMessageDescriptor *const *types; /* what an Any may hold */
+    int depth;
+};
+
+static void put_message(struct encoder *e, const ProtobufCMessage *msg);
 
 /* "lowerCamelCase": in front of a member's value. */
 static void put_name(struct buf *out, const char *name)
@@ -100,9 +107,10 @@ static void put_bytes(struct buf *out, const ProtobufCBinaryData *bytes)
 }
 
 /* Numbers are quoted where JSON's are too small for them, and all are as keys of a map. */
-static void put_value(struct buf *out, const ProtobufCFieldDescriptor *field, const void *value,
-                      bool as_key, int depth)
+static void put_value(struct encoder *e, const ProtobufCFieldDescriptor *field, const void *value,
+                      bool as_key)
 {
+    struct buf *out = e->out;
     switch (field->type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_SINT32:
@@ -145,7 +153,7 @@ static void put_value(struct buf *out, const ProtobufCFieldDescriptor *field, co
     case PROTOBUF_C_TYPE_MESSAGE: {
         const ProtobufCMessage *msg = *(const ProtobufCMessage *const *)value;
         if (msg)
-            put_message(out, msg, depth + 1);
+            put_message(e, msg);
         else
             buf_puts(out, "{}");
         break;
@@ -155,36 +163,36 @@ static void put_value(struct buf *out, const ProtobufCFieldDescriptor *field, co
     }
 }
 
-static void put_map(struct buf *out, const ProtobufCFieldDescriptor *field, const char *array,
-                    size_t n, int depth)
+static void put_map(struct encoder *e, const ProtobufCFieldDescriptor *field, const char *array,
+                    size_t n)
 {
     const ProtobufCMessageDescriptor *entry = field->descriptor;
-    buf_putc(out, '{');
+    buf_putc(e->out, '{');
     for (size_t i = 0; i < n; i++) {
         const ProtobufCMessage *item = ((const ProtobufCMessage *const *)(const void *)array)[i];
         if (i)
-            buf_putc(out, ',');
-        put_value(out, &entry->fields[0], pb_member_const(item, &entry->fields[0]), true, depth);
-        buf_putc(out, ':');
-        put_value(out, &entry->fields[1], pb_member_const(item, &entry->fields[1]), false, depth);
+            buf_putc(e->out, ',');
+        put_value(e, &entry->fields[0], pb_member_const(item, &entry->fields[0]), true);
+        buf_putc(e->out, ':');
+        put_value(e, &entry->fields[1], pb_member_const(item, &entry->fields[1]), false);
     }
-    buf_putc(out, '}');
+    buf_putc(e->out, '}');
 }
 
-static void put_repeated(struct buf *out, const ProtobufCFieldDescriptor *field, const char *array,
-                         size_t n, int depth)
+static void put_repeated(struct encoder *e, const ProtobufCFieldDescriptor *field,
+                         const char *array, size_t n)
 {
     size_t size = pb_value_size(field->type);
-    buf_putc(out, '[');
+    buf_putc(e->out, '[');
     for (size_t i = 0; i < n; i++) {
         if (i)
-            buf_putc(out, ',');
-        put_value(out, field, array + i * size, false, depth);
+            buf_putc(e->out, ',');
+        put_value(e, field, array + i * size, false);
     }
-    buf_putc(out, ']');
+    buf_putc(e->out, ']');
 }
 
-static void put_special(struct buf *out, const ProtobufCMessage *msg, enum pb_special special)
+static void put_time(struct buf *out, const ProtobufCMessage *msg, enum pb_special special)
 {
     const ProtobufCFieldDescriptor *fields = msg->descriptor->fields;
     int64_t seconds = *(const int64_t *)pb_member_const(msg, &fields[0]);
@@ -201,20 +209,10 @@ static void put_special(struct buf *out, const ProtobufCMessage *msg, enum pb_sp
     buf_putc(out, '"');
 }
 
-static void put_message(struct buf *out, const ProtobufCMessage *msg, int depth)
+/* The fields of a message behind a brace, or behind a first member. */
+static void put_fields(struct encoder *e, const ProtobufCMessage *msg, bool first)
 {
     const ProtobufCMessageDescriptor *type = msg->descriptor;
-    if (depth > PBJSON_DEPTH_MAX) {
-        out->failed = true;
-        return;
-    }
-    enum pb_special special = pb_special_of(type);
-    if (special != PB_PLAIN) {
-        put_special(out, msg, special);
-        return;
-    }
-    bool first = true;
-    buf_putc(out, '{');
     for (unsigned i = 0; i < type->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &type->fields[i];
         const void *member = pb_member_const(msg, field);
@@ -225,21 +223,88 @@ static void put_message(struct buf *out, const ProtobufCMessage *msg, int depth)
         if (repeated ? n == 0 : !pb_is_present(msg, field))
             continue;
         if (!first)
-            buf_putc(out, ',');
+            buf_putc(e->out, ',');
         first = false;
-        put_name(out, field->name);
+        put_name(e->out, field->name);
         if (!repeated)
-            put_value(out, field, member, false, depth);
+            put_value(e, field, member, false);
         else if (pb_is_map(field))
-            put_map(out, field, *(const char *const *)member, n, depth);
+            put_map(e, field, *(const char *const *)member, n);
         else
-            put_repeated(out, field, *(const char *const *)member, n, depth);
+            put_repeated(e, field, *(const char *const *)member, n);
     }
-    buf_putc(out, '}');
+}
+
+/* {"@type":url,...fields}, or {"@type":url,"value":...} of a type whose JSON is no object. */
+static void put_any(struct encoder *e, const ProtobufCMessage *any)
+{
+    const ProtobufCFieldDescriptor *fields = any->descriptor->fields;
+    struct str url = str_of(*(const char *const *)pb_member_const(any, &fields[0]));
+    const ProtobufCBinaryData *value = pb_member_const(any, &fields[1]);
+    if (url.n == 0 && value->len == 0) {
+        buf_puts(e->out, "{}");
+        return;
+    }
+    struct arena arena = { 0 };
+    const ProtobufCMessageDescriptor *type = pb_find_type(e->types, url);
+    const ProtobufCMessage *msg = NULL;
+    if (type)
+        msg = pbwire_decode(type, (struct str){ (const char *)value->data, value->len }, &arena,
+                            NULL);
+    if (msg) {
+        buf_puts(e->out, "{\"@type\":");
+        json_text_quote(e->out, url);
+        if (pb_special_of(type) == PB_PLAIN) {
+            put_fields(e, msg, false);
+        } else {
+            buf_puts(e->out, ",\"value\":");
+            put_message(e, msg);
+        }
+        buf_putc(e->out, '}');
+    } else {
+        e->out->failed = true;
+    }
+    arena_deinit(&arena);
+}
+
+static void put_message(struct encoder *e, const ProtobufCMessage *msg)
+{
+    const ProtobufCFieldDescriptor *fields = msg->descriptor->fields;
+    enum pb_special special = pb_special_of(msg->descriptor);
+    if (e->depth > PBJSON_DEPTH_MAX || e->out->failed) {
+        e->out->failed = true;
+        return;
+    }
+    e->depth++;
+    switch (special) {
+    case PB_TIMESTAMP:
+    case PB_DURATION:
+        put_time(e->out, msg, special);
+        break;
+    case PB_WRAPPER:
+        put_value(e, &fields[0], pb_member_const(msg, &fields[0]), false);
+        break;
+    case PB_ANY:
+        put_any(e, msg);
+        break;
+    case PB_PLAIN:
+    default:
+        buf_putc(e->out, '{');
+        put_fields(e, msg, true);
+        buf_putc(e->out, '}');
+    }
+    e->depth--;
+}
+
+bool pbjson_encode_typed(const ProtobufCMessage *msg,
+                         const ProtobufCMessageDescriptor *const *types, struct buf *out)
+{
+    struct encoder e = { .out = out, .types = types };
+    put_message(&e, msg);
+    return !out->failed;
 }
 
 bool pbjson_encode(const ProtobufCMessage *msg, struct buf *out)
 {
-    put_message(out, msg, 0);
-    return !out->failed;
+    return pbjson_encode_typed(msg, NULL, out);
 }

@@ -1,18 +1,51 @@
 #include "common/rpc/pbreflect.h"
 
+/* google.protobuf.<Kind>Value with the one field "value"; not Value, which is a union. */
+static bool is_wrapper(const ProtobufCMessageDescriptor *type, const char *name)
+{
+    static const char *const names[] = { "DoubleValue", "FloatValue",  "Int64Value",
+                                         "UInt64Value", "Int32Value",  "UInt32Value",
+                                         "BoolValue",   "StringValue", "BytesValue" };
+    if (type->n_fields != 1 || type->fields[0].id != 1 ||
+        type->fields[0].label == PROTOBUF_C_LABEL_REPEATED)
+        return false;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 enum pb_special pb_special_of(const ProtobufCMessageDescriptor *type)
 {
     static const char package[] = "google.protobuf.";
-    if (strncmp(type->name, package, sizeof(package) - 1) != 0 || type->n_fields != 2)
+    if (strncmp(type->name, package, sizeof(package) - 1) != 0)
         return PB_PLAIN;
     const char *name = type->name + sizeof(package) - 1;
-    bool shape = type->fields[0].type == PROTOBUF_C_TYPE_INT64 &&
-                 type->fields[1].type == PROTOBUF_C_TYPE_INT32;
-    if (shape && strcmp(name, "Timestamp") == 0)
+    if (is_wrapper(type, name))
+        return PB_WRAPPER;
+    if (type->n_fields != 2)
+        return PB_PLAIN;
+    ProtobufCType first = type->fields[0].type, second = type->fields[1].type;
+    if (strcmp(name, "Any") == 0 && first == PROTOBUF_C_TYPE_STRING &&
+        second == PROTOBUF_C_TYPE_BYTES)
+        return PB_ANY;
+    if (first != PROTOBUF_C_TYPE_INT64 || second != PROTOBUF_C_TYPE_INT32)
+        return PB_PLAIN;
+    if (strcmp(name, "Timestamp") == 0)
         return PB_TIMESTAMP;
-    if (shape && strcmp(name, "Duration") == 0)
-        return PB_DURATION;
-    return PB_PLAIN;
+    return strcmp(name, "Duration") == 0 ? PB_DURATION : PB_PLAIN;
+}
+
+const ProtobufCMessageDescriptor *pb_find_type(const ProtobufCMessageDescriptor *const *types,
+                                               struct str type_url)
+{
+    struct str name = type_url;
+    for (ptrdiff_t slash; (slash = str_find(name, '/')) >= 0;)
+        name = str_from(name, (size_t)slash + 1);
+    for (; types && *types; types++)
+        if (str_eq(str_of((*types)->name), name))
+            return *types;
+    return NULL;
 }
 
 size_t pb_value_size(ProtobufCType type)

@@ -7,8 +7,19 @@
 #include <protobuf-c/protobuf-c.h>
 
 /* The well-known types whose JSON is no plain object. */
-enum pb_special { PB_PLAIN, PB_TIMESTAMP, PB_DURATION };
+enum pb_special {
+    PB_PLAIN,
+    PB_TIMESTAMP,
+    PB_DURATION,
+    PB_WRAPPER, /* google.protobuf.Int64Value and the like: as its one field */
+    PB_ANY,
+};
 enum pb_special pb_special_of(const ProtobufCMessageDescriptor *type);
+
+/* The type that an Any's type_url names, of those in types (ended by NULL; may be NULL); NULL when
+ * it is none of them. */
+const ProtobufCMessageDescriptor *pb_find_type(const ProtobufCMessageDescriptor *const *types,
+                                               struct str type_url);
 
 /* Bytes of one value of the type as a C object. */
 size_t pb_value_size(ProtobufCType type);

@@ -1,7 +1,7 @@
 /*
- * RPC serving: one table of methods, answered over Connect (JSON or protobuf) and gRPC, on HTTP/1.1
- * and HTTP/2. Handlers see messages; envelopes, codecs, deadlines and status codes are this
- * layer's.
+ * RPC serving: one table of methods, answered over Connect, gRPC and gRPC-Web, in JSON or protobuf,
+ * on HTTP/1.1 and HTTP/2. Handlers see messages; envelopes, codecs, compression, deadlines and
+ * status codes are this layer's.
  */
 #ifndef COMMON_RPC_RPC_H
 #define COMMON_RPC_RPC_H
@@ -23,7 +23,7 @@ struct rpc_method {
     const char *path; /* "/process.Process/Start"; NULL ends a table */
     enum rpc_kind kind;
     const ProtobufCMessageDescriptor *input, *output;
-    bool idempotent;   /* may be called by Connect GET */
+    bool idempotent;   /* may be called by Connect GET too; RPC_UNARY */
     bool trusted_only; /* only on streams with `trusted` (the guest link) */
     bool own_deadline; /* the deadline is told by on_deadline instead of ending the call */
 
@@ -42,16 +42,23 @@ struct rpc_method {
 /* One message may have at most this many bytes, encoded. */
 #define RPC_MESSAGE_MAX (16U << 20)
 
+/* Smaller messages are not worth compressing. */
+#define RPC_GZIP_MIN 4096
+
 struct rpc_server {
     uv_loop_t *loop;
     struct defer_queue *defer;
     const struct rpc_method *const *tables; /* NULL-terminated list of tables */
-    size_t message_max;                     /* 0: RPC_MESSAGE_MAX */
+    size_t message_max;                     /* 0: RPC_MESSAGE_MAX; what is inflated counts */
+    size_t gzip_min;                        /* 0: RPC_GZIP_MIN */
+    /* What google.protobuf.Any may hold in JSON, ended by NULL; NULL: nothing. */
+    const ProtobufCMessageDescriptor *const *types;
     /* Called before a method sees anything; false with err set refuses the call (for example
      * unauthenticated). May be NULL. */
     bool (*authorize)(struct rpc_call *call, struct err *err);
     void *context;
     struct buf scratch; /* private: the message that is being sent */
+    struct buf packed;  /* private: one message's other form, compressed or not */
 };
 
 /* Free what the server holds; no call may be left. */
@@ -78,6 +85,13 @@ void rpc_call_add_header(struct rpc_call *call, const char *name, const char *va
 
 /* Add a trailer, told with the end of the call; before the message of a unary one. */
 void rpc_call_add_trailer(struct rpc_call *call, const char *name, const char *value);
+
+/* Add a message to the error that the call will end with: its type ("package.Message") and its
+ * binary form, both copied. Not told when the call succeeds. */
+void rpc_call_add_detail(struct rpc_call *call, const char *type, const void *value, size_t n);
+
+/* Streams: send the response's headers now, before there is a message. */
+void rpc_send_headers(struct rpc_call *call);
 
 /* Send a message (copied by encoding). Unary methods send exactly one, by rpc_reply(). */
 void rpc_send(struct rpc_call *call, const ProtobufCMessage *msg);

@@ -155,7 +155,8 @@ static void test_refusals_before_a_call(void **state)
         assert_int_equal(f->stream.status, 415);
         expect_header(f, "accept-post",
                       "application/json, application/proto, application/grpc, "
-                      "application/grpc+proto, application/grpc+json");
+                      "application/grpc+proto, application/grpc+json, application/grpc-web, "
+                      "application/grpc-web+proto, application/grpc-web+json");
     }
     rpc_fixture_call(f, UNARY, NULL, STR("{}"));
     assert_int_equal(f->stream.status, 415);
@@ -163,7 +164,8 @@ static void test_refusals_before_a_call(void **state)
     assert_int_equal(f->stream.status, 415);
     expect_header(f, "accept-post",
                   "application/connect+json, application/connect+proto, application/grpc, "
-                  "application/grpc+proto, application/grpc+json");
+                  "application/grpc+proto, application/grpc+json, application/grpc-web, "
+                  "application/grpc-web+proto, application/grpc-web+json");
     rpc_fixture_call(f, UNARY, "Application/JSON; charset=UTF-8", STR("{}"));
     assert_int_equal(f->stream.status, 200);
 }
@@ -214,7 +216,7 @@ static void test_request_headers(void **state)
     unary_with(f, "content-encoding", "br");
     expect_error(f, 501,
                  "{\"code\":\"unimplemented\",\"message\":\"unknown compression \\\"br\\\": "
-                 "supported encodings are identity\"}");
+                 "supported encodings are gzip\"}");
     static const char *const wrong[] = { "abc", "", "-1", "1.5", "12345678901", " 5" };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         unary_with(f, "connect-timeout-ms", wrong[i]);
@@ -233,7 +235,7 @@ static void test_request_headers(void **state)
     assert_int_equal(f->stream.status, 200);
     rpc_fixture_expect_envelope(f, 2,
                                 "{\"error\":{\"code\":\"unimplemented\",\"message\":\"unknown "
-                                "compression \\\"zstd\\\": supported encodings are identity\"}}");
+                                "compression \\\"zstd\\\": supported encodings are gzip\"}}");
 }
 
 static void test_server_stream(void **state)

@@ -155,8 +155,9 @@ static void test_timeout(void **state)
 static void test_refusals(void **state)
 {
     struct rpc_fixture *f = *state;
-    unary_with(f, "grpc-encoding", "gzip");
-    expect_status(f, "12", "unknown compression \"gzip\": supported encodings are identity");
+    unary_with(f, "grpc-encoding", "br");
+    expect_status(f, "12", "unknown compression \"br\": supported encodings are gzip");
+    assert_string_equal(fake_stream_header(&f->stream, "grpc-accept-encoding"), "gzip");
     rpc_fixture_call(f, "/test.Service/Nothing", GRPC, HELLO);
     expect_status(f, "12", "there is no method /test.Service/Nothing");
     rpc_fixture_call(f, "/test.Service/Trusted", GRPC, HELLO);
