@@ -63,6 +63,11 @@ static void show_plain(struct screen *s, const struct image_progress *p)
 static void show(void *user, const struct image_progress *p)
 {
     struct screen *s = user;
+    if (p->steps == 0) {
+        printf("%s\n", p->name);
+        fflush(stdout);
+        return;
+    }
     if (s->is_terminal && (p->what == IMAGE_STEP_BEGINS || p->what == IMAGE_STEP_GOES_ON)) {
         printf("\r\033[K[%u/%u] %s  %.0f s  %.*s", p->step, p->steps, p->name,
                (double)p->elapsed_ms / 1000, DETAIL_SHOWN, p->detail);

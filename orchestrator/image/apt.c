@@ -103,7 +103,8 @@ static int find_sources(struct apt *a, struct err *err)
 
 int apt_update(struct apt *a, const char *dir, struct err *err)
 {
-    static const char *const argv[] = { "apt-get", "update", NULL };
+    static const char *const argv[] = { "apt-get", "-o", "APT::Update::Error-Mode=any", "update",
+                                        NULL };
     char partial[PATH_MAX];
     struct err why = { 0 };
     snprintf(a->lists, sizeof(a->lists), "%s/lists", dir);

@@ -85,7 +85,8 @@ static void on_tick(void *user, const char *line)
 static void on_waiting(void *user)
 {
     struct build *b = user;
-    b->step_name = "waiting for another build";
+    b->step_name = "waiting for another build to end";
+    b->step_began_ms = clock_mono_ms();
     tell(b, IMAGE_STEP_GOES_ON, "");
 }
 

@@ -27,7 +27,7 @@ struct image_options {
 /* What is told while an image is built. */
 struct image_progress {
     enum { IMAGE_STEP_BEGINS, IMAGE_STEP_GOES_ON, IMAGE_STEP_DONE, IMAGE_STEP_CACHED } what;
-    unsigned step, steps; /* 1..steps */
+    unsigned step, steps; /* 1..steps; both 0 while another build is waited for */
     const char *name;     /* of the step */
     const char *detail;   /* what it does right now, or what came out; may be empty */
     int64_t elapsed_ms;   /* of the step */
