@@ -388,10 +388,28 @@ static void plan(struct build *b)
     b->steps = (lists ? 1U : 0U) + 1 + (b->o->rootfs ? 0U : 1U) + 3;
 }
 
+/* Before minutes are spent: everything that a step will run. */
+static int check_tools(struct err *err)
+{
+    static const struct {
+        const char *program, *package;
+    } tools[] = {
+        { "apt-get", "apt" },          { "dpkg-deb", "dpkg" },    { "mmdebstrap", "mmdebstrap" },
+        { "cp", "coreutils" },         { "mke2fs", "e2fsprogs" }, { "tar", "tar" },
+        { "fallocate", "util-linux" },
+    };
+    int rc = 0;
+    for (size_t i = 0; i < ARRAY_LEN(tools) && rc == 0; i++)
+        rc = command_check(tools[i].program, tools[i].package, err);
+    return rc;
+}
+
 static int build_in_cache(struct build *b, struct err *err)
 {
     char path[PATH_MAX];
-    int rc = 0;
+    int rc = check_tools(err);
+    if (rc < 0)
+        return rc;
     if (b->o->envd)
         snprintf(path, sizeof(path), "%s", b->o->envd);
     else

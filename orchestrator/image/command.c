@@ -161,6 +161,15 @@ static int failed(const struct command *c, int status, off_t log_start, struct e
                    line[0] ? " " : "", c->log);
 }
 
+int command_check(const char *program, const char *package, struct err *err)
+{
+    char path[PATH_MAX];
+    if (find_program(program, path))
+        return 0;
+    return err_set(err, ERR_NOT_FOUND, ENOENT, "%s is missing: install the package %s", program,
+                   package);
+}
+
 int command_run(const struct command *c, struct err *err)
 {
     char program[PATH_MAX];

@@ -19,6 +19,9 @@ struct command {
     void *user;
 };
 
+/* -ENOENT with the package to install when there is no such program. */
+int command_check(const char *program, const char *package, struct err *err);
+
 /* Run it to its end. 0; -ENOENT when the program is missing; -EINTR after command_interrupt();
  * -ENOSPC when it failed on a full disk; -EIO when it failed otherwise, with the last line it
  * printed in err. */

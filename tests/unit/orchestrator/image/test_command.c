@@ -55,6 +55,9 @@ static void test_failures_are_told_in_one_line(void **state)
     struct tempdir d;
     struct err err;
     tempdir_init(&d);
+    assert_int_equal(command_check("sh", "dash", &err), 0);
+    assert_int_equal(command_check("no-such-program-here", "p", &err), -ENOENT);
+    assert_string_equal(err.msg, "no-such-program-here is missing: install the package p");
     assert_int_equal(run(&d, missing, NULL, &err), -ENOENT);
     assert_string_equal(err.msg,
                         "no-such-program-here is missing: install the package the-package");
