@@ -4,6 +4,7 @@
 #include "orchestrator/options.h"
 #include "orchestrator/store/keys.h"
 
+#include <errno.h>
 #include <string.h>
 
 static const char help[] =
@@ -13,7 +14,8 @@ static const char help[] =
     "\n"
     "API keys, in the database; safe beside a running daemon, and in force at once.\n"
     "create prints the key on standard output, and nothing else: it is shown this once and kept\n"
-    "only as a hash. ID is as list shows it, or its first 8 characters or more.\n";
+    "only as a hash. A team is made with its first key. ID is as list shows it, or its first 8\n"
+    "characters or more.\n";
 
 static const char *const settings[] = { "data-dir", NULL };
 
@@ -43,6 +45,14 @@ static int begin(const char *who, int argc, char **argv, const struct option_spe
     return -1;
 }
 
+/* A team begins with its first key. */
+static int ensure_team(struct db *db, const char *team, struct err *err)
+{
+    struct store_team found;
+    int rc = db_team_find(db, team, &found, err);
+    return rc == -ENOENT && team ? db_team_create(db, NULL, team, team, err) : rc;
+}
+
 static int create(int argc, char **argv)
 {
     const char *name = "", *team = NULL;
@@ -57,7 +67,9 @@ static int create(int argc, char **argv)
     char key[KEY_SIZE];
     struct store_key record;
     struct err err;
-    rc = db_key_create(db, team, name, key, &record, &err);
+    rc = ensure_team(db, team, &err);
+    if (rc == 0)
+        rc = db_key_create(db, team, name, key, &record, &err);
     db_close(db);
     if (rc) {
         fprintf(stderr, "sandpit key create: %s\n", err.msg);

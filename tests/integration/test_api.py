@@ -1,8 +1,9 @@
 """The control API over plain HTTP: bad input, each a JSON error, and the daemon goes on."""
 import json
+import subprocess
 
 import pytest
-from conftest import http_status
+from conftest import SANDPIT, http_status
 
 
 def check(answer, status):
@@ -106,13 +107,38 @@ def test_timeout_of_a_running_sandbox(daemon):
 
 def test_another_team_sees_nothing(daemon):
     """Keys of one team give 404 for another's sandbox."""
+    other = subprocess.run([SANDPIT, "key", "create", "--team", "others", "--data-dir",
+                            daemon.data_dir], check=True, capture_output=True,
+                           text=True).stdout.strip()
     status, sb, _ = create(daemon, timeout=100)
     assert status == 201
+    path = f"/sandboxes/{sb['sandboxID']}"
     try:
-        assert daemon.api("GET", f"/sandboxes/{sb['sandboxID']}")[0] == 200
+        for method, call, body in (("GET", path, None), ("DELETE", path, None),
+                                   ("POST", path + "/timeout", {"timeout": 1}),
+                                   ("POST", path + "/refreshes", {}),
+                                   ("POST", f"/v2{path}/connect", {})):
+            check(daemon.api(method, call, body, key=other), 404)
+        assert daemon.api("GET", "/v2/sandboxes", key=other)[1] == []
+        assert daemon.api("GET", path)[0] == 200
     finally:
-        assert daemon.api("DELETE", f"/sandboxes/{sb['sandboxID']}")[0] == 204
-        check(daemon.api("DELETE", f"/sandboxes/{sb['sandboxID']}"), 404)
+        assert daemon.api("DELETE", path)[0] == 204
+        check(daemon.api("DELETE", path), 404)
+
+
+def test_a_revoked_key(daemon):
+    made = subprocess.run([SANDPIT, "key", "create", "--name", "short", "--data-dir",
+                           daemon.data_dir], check=True, capture_output=True,
+                          text=True).stdout.strip()
+    assert daemon.api("GET", "/v2/sandboxes", key=made)[0] == 200
+    listed = subprocess.run([SANDPIT, "key", "list", "--data-dir", daemon.data_dir], check=True,
+                            capture_output=True, text=True).stdout
+    assert made not in listed
+    key_id = next(line.split()[0] for line in listed.splitlines()
+                  if "short" in line and made[-4:] in line)
+    subprocess.run([SANDPIT, "key", "revoke", key_id, "--data-dir", daemon.data_dir], check=True,
+                   capture_output=True)
+    check(daemon.api("GET", "/v2/sandboxes", key=made), 401)
 
 
 def test_v1_forms(daemon):
