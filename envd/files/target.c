@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/fileio.h"
 #include "envd/core/path.h"
+#include "envd/filesystem/temp_name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -95,7 +96,7 @@ static int look(struct target *t, struct err *err)
 static bool temp_pattern(struct target *t)
 {
     struct str dir = dir_of(t->path);
-    int n = snprintf(t->temp, sizeof(t->temp), "%.*s.%.*s" TARGET_TEMP_MARK "XXXXXX", STR_ARG(dir),
+    int n = snprintf(t->temp, sizeof(t->temp), "%.*s.%.*s" TEMP_NAME_MARK "XXXXXX", STR_ARG(dir),
                      TEMP_BASE_MAX, t->path + dir.n);
     return n > 0 && (size_t)n < sizeof(t->temp);
 }
@@ -161,9 +162,9 @@ static int link_as(int fd, const char *path)
 static int name_temp(struct target *t)
 {
     static unsigned counter;
-    char *digits = t->temp + strlen(t->temp) - 6;
+    char *digits = t->temp + strlen(t->temp) - TEMP_NAME_RANDOM;
     for (int i = 0; i < TEMP_TRIES; i++) {
-        snprintf(digits, 7, "%06x", counter++ & 0xffffffU);
+        snprintf(digits, TEMP_NAME_RANDOM + 1, "%06x", counter++ & 0xffffffU);
         int rc = link_as(t->fd, t->temp);
         if (rc != -EEXIST) {
             t->is_nameless = rc < 0;

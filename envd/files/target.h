@@ -10,9 +10,6 @@
 #include "envd/core/user.h"
 #include "envd/filesystem/metadata.h"
 
-/* Temporary names are ".NAME" TARGET_TEMP_MARK "XXXXXX"; watches do not report them. */
-#define TARGET_TEMP_MARK ".sandpit-"
-
 struct target {
     int fd;
     bool is_nameless; /* fd has no name yet */

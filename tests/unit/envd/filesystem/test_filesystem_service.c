@@ -1,7 +1,9 @@
 #include "envd/core/envd.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/encode.h"
+#include "envd/filesystem/service.h"
 #include "tests/support/fake_stream.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/test.h"
@@ -61,6 +63,7 @@ static int teardown(void **state)
 {
     struct fixture *x = *state;
     end_call(x);
+    service_stop_watches(&x->envd);
     defer_queue_close(&x->envd.defer);
     uv_run(&x->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&x->loop), 0);
@@ -228,6 +231,161 @@ static void test_remove_goes_on_without_the_client(void **state)
     assert_false(tempdir_exists(&x->dir, "home/many"));
 }
 
+/* ---- watches ---- */
+
+static void begin_watch(struct fixture *x, json_t *body, const char *keepalive)
+{
+    AUTO_FREE char *text = json_dumps(body, 0);
+    size_t n = strlen(text);
+    uint8_t head[5] = { 0, 0, 0, (uint8_t)(n >> 8), (uint8_t)n };
+    json_decref(body);
+    end_call(x);
+    fake_stream_init(&x->f, "POST", "/filesystem.Filesystem/WatchDir");
+    x->is_open = true;
+    fake_stream_add(&x->f, "content-type", "application/connect+json");
+    if (keepalive)
+        fake_stream_add(&x->f, "keepalive-ping-interval", keepalive);
+    rpc_server_accept(&x->rpc, &x->f.s, &x->f.request);
+    fake_stream_data(&x->f, head, sizeof(head));
+    fake_stream_data(&x->f, text, n);
+    fake_stream_end(&x->f);
+}
+
+/* The next message of the stream, borrowed; the loop runs until it is there. */
+static json_t *next_message(struct fixture *x)
+{
+    struct buf *body = &x->f.body;
+    int64_t deadline = clock_mono_ms() + 10000;
+    while (buf_len(body) < 5 && clock_mono_ms() < deadline)
+        uv_run(&x->loop, UV_RUN_ONCE);
+    assert_true(buf_len(body) >= 5);
+    const uint8_t *head = buf_head(body);
+    size_t n = (size_t)head[3] << 8 | head[4];
+    assert_true(buf_len(body) >= 5 + n);
+    json_decref(x->answer);
+    x->answer = json_loadb((const char *)head + 5, n, 0, NULL);
+    assert_non_null(x->answer);
+    buf_consume(body, 5 + n);
+    return x->answer;
+}
+
+static void assert_event(struct fixture *x, const char *name, const char *type)
+{
+    json_t *event = json_object_get(next_message(x), "filesystem");
+    assert_string_equal(text_of(event, "name"), name);
+    assert_string_equal(text_of(event, "type"), type);
+}
+
+static void test_watch_dir(void **state)
+{
+    struct fixture *x = *state;
+    begin_watch(x, json_pack("{s:s}", "path", "~"), NULL);
+    assert_non_null(json_object_get(next_message(x), "start"));
+    tempdir_write(&x->dir, "home/f", "text");
+    assert_event(x, "f", "EVENT_TYPE_CREATE");
+    assert_null(json_object_get(json_object_get(x->answer, "filesystem"), "entry"));
+    assert_event(x, "f", "EVENT_TYPE_WRITE");
+    assert_int_equal(unlink(tempdir_path(&x->dir, "home/f")), 0);
+    assert_event(x, "f", "EVENT_TYPE_REMOVE");
+    assert_false(x->f.ended);
+}
+
+static void test_watch_dir_with_entries(void **state)
+{
+    struct fixture *x = *state;
+    begin_watch(x, json_pack("{s:s,s:b,s:b}", "path", "", "recursive", 1, "includeEntry", 1), NULL);
+    next_message(x);
+    tempdir_write(&x->dir, "home/d/f", "text");
+    assert_event(x, "d", "EVENT_TYPE_CREATE");
+    json_t *entry = json_object_get(json_object_get(x->answer, "filesystem"), "entry");
+    assert_string_equal(text_of(entry, "type"), "FILE_TYPE_DIRECTORY");
+    assert_event(x, "d/f", "EVENT_TYPE_CREATE");
+    entry = json_object_get(json_object_get(x->answer, "filesystem"), "entry");
+    assert_string_equal(text_of(entry, "path"), tempdir_path(&x->dir, "home/d/f"));
+}
+
+static void test_watch_dir_is_kept_alive(void **state)
+{
+    struct fixture *x = *state;
+    begin_watch(x, json_pack("{s:s}", "path", ""), "1");
+    next_message(x);
+    assert_non_null(json_object_get(next_message(x), "keepalive"));
+}
+
+static void test_a_slow_watcher_loses_nothing(void **state)
+{
+    struct fixture *x = *state;
+    begin_watch(x, json_pack("{s:s}", "path", ""), NULL);
+    next_message(x);
+    x->f.writable = false;
+    tempdir_mkdir(&x->dir, "home/a");
+    tempdir_mkdir(&x->dir, "home/b");
+    for (int i = 0; i < 10; i++)
+        uv_run(&x->loop, UV_RUN_NOWAIT);
+    assert_int_equal(buf_len(&x->f.body), 0);
+    x->f.writable = true;
+    fake_stream_writable(&x->f);
+    assert_event(x, "a", "EVENT_TYPE_CREATE");
+    assert_event(x, "b", "EVENT_TYPE_CREATE");
+}
+
+static void test_watch_dir_errors(void **state)
+{
+    struct fixture *x = *state;
+    tempdir_write(&x->dir, "home/f", "");
+    begin_watch(x, json_pack("{s:s}", "path", "missing"), NULL);
+    json_t *error = json_object_get(next_message(x), "error");
+    assert_string_equal(text_of(error, "code"), "not_found");
+    begin_watch(x, json_pack("{s:s}", "path", "f"), NULL);
+    error = json_object_get(next_message(x), "error");
+    assert_string_equal(text_of(error, "code"), "invalid_argument");
+}
+
+static void turn(struct fixture *x)
+{
+    for (int i = 0; i < 5; i++)
+        uv_run(&x->loop, UV_RUN_NOWAIT);
+}
+
+static void test_watchers(void **state)
+{
+    struct fixture *x = *state;
+    char id[64];
+    call(x, "CreateWatcher", json_pack("{s:s}", "path", ""));
+    str_copy(str_of(text_of(x->answer, "watcherId")), id, sizeof(id));
+    assert_int_equal(strlen(id), 16);
+    json_t *a = call(x, "GetWatcherEvents", json_pack("{s:s}", "watcherId", id));
+    assert_int_equal(json_array_size(json_object_get(a, "events")), 0);
+    tempdir_mkdir(&x->dir, "home/a");
+    tempdir_mkdir(&x->dir, "home/b");
+    turn(x);
+    a = json_object_get(call(x, "GetWatcherEvents", json_pack("{s:s}", "watcherId", id)), "events");
+    assert_int_equal(json_array_size(a), 2);
+    assert_string_equal(text_of(json_array_get(a, 0), "name"), "a");
+    assert_string_equal(text_of(json_array_get(a, 1), "type"), "EVENT_TYPE_CREATE");
+    a = call(x, "GetWatcherEvents", json_pack("{s:s}", "watcherId", id));
+    assert_int_equal(json_array_size(json_object_get(a, "events")), 0);
+    call(x, "RemoveWatcher", json_pack("{s:s}", "watcherId", id));
+    assert_int_equal(x->f.status, 200);
+    call(x, "RemoveWatcher", json_pack("{s:s}", "watcherId", id));
+    assert_error(x, 404, "not_found");
+    call(x, "GetWatcherEvents", json_pack("{s:s}", "watcherId", id));
+    assert_error(x, 404, "not_found");
+    call(x, "CreateWatcher", json_pack("{s:s}", "path", "missing"));
+    assert_error(x, 404, "not_found");
+}
+
+static void test_too_many_watchers(void **state)
+{
+    struct fixture *x = *state;
+    for (int i = 0; i < WATCHERS_MAX; i++) {
+        call(x, "CreateWatcher", json_pack("{s:s}", "path", ""));
+        assert_int_equal(x->f.status, 200);
+    }
+    call(x, "CreateWatcher", json_pack("{s:s}", "path", ""));
+    assert_error(x, 429, "resource_exhausted");
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -239,6 +397,13 @@ int main(void)
         CASE(test_a_large_list_takes_several_turns),
         CASE(test_remove),
         CASE(test_remove_goes_on_without_the_client),
+        CASE(test_watch_dir),
+        CASE(test_watch_dir_with_entries),
+        CASE(test_watch_dir_is_kept_alive),
+        CASE(test_a_slow_watcher_loses_nothing),
+        CASE(test_watch_dir_errors),
+        CASE(test_watchers),
+        CASE(test_too_many_watchers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
