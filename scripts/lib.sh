@@ -73,3 +73,16 @@ install_clients() {
             touch "$stamp"
     fi
 }
+
+# The published Python client alone. Sets $clients.
+install_python_client() {
+    local pin
+    pin=$(grep '^e2b==' "$top/tests/integration/requirements.txt") || return
+    clients=$cache/${pin/==/-}
+    if [ ! -e "$clients/complete" ]; then
+        rm -rf "$clients" &&
+            /usr/bin/python3 -m venv "$clients" &&
+            "$clients/bin/pip" install -q --disable-pip-version-check "$pin" &&
+            touch "$clients/complete"
+    fi
+}
