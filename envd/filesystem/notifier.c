@@ -149,8 +149,7 @@ static void forget(struct watched_dir *d, const char *name)
 
 void dir_remember(struct watched_dir *d, const struct buf *entries)
 {
-    const char *end = buf_str(entries).p + buf_len(entries);
-    for (const char *p = buf_str(entries).p; p < end; p += strlen(p) + 1)
+    for (const char *p = dir_next(entries, NULL); p; p = dir_next(entries, p))
         remember(d, p + 1, (enum known)p[0]);
 }
 
@@ -290,8 +289,7 @@ static bool is_changed(const struct watched_dir *d, const char *name, bool is_ne
 /* Report what is there and was not known, and what has been written since. */
 static void compare(struct watched_dir *d, const struct buf *entries)
 {
-    const char *end = buf_str(entries).p + buf_len(entries);
-    for (const char *p = buf_str(entries).p; p < end; p += strlen(p) + 1) {
+    for (const char *p = dir_next(entries, NULL); p; p = dir_next(entries, p)) {
         enum known kind = (enum known)p[0];
         bool is_new = dir_known(d, p + 1) == KNOWN_NOT;
         remember(d, p + 1, kind == KNOWN_DIR ? SEEN_DIR : SEEN_FILE);

@@ -45,6 +45,14 @@ struct notifier {
 /* A directory's entries, each one byte (enum known) and a terminated name. 0 or -errno. */
 int dir_read(const char *path, struct buf *out);
 
+/* Loop: for (const char *p = dir_next(b, NULL); p; p = dir_next(b, p)). */
+static inline const char *dir_next(const struct buf *entries, const char *prev)
+{
+    const char *first = (const char *)buf_head(entries);
+    const char *p = prev ? prev + strlen(prev) + 1 : first;
+    return buf_len(entries) && p < first + buf_len(entries) ? p : NULL;
+}
+
 /* Watch `path`; *is_new tells that nobody did before, and that its names are not known yet. */
 int notifier_add(struct notifier *n, const char *path, bool follow, struct watched_dir **out,
                  bool *is_new);

@@ -72,8 +72,7 @@ static int add_tree(struct watch *w, const char *path, bool announce);
 static int add_entries(struct watch *w, struct watched_dir *d, bool is_new, const char *path,
                        const struct buf *entries, bool announce)
 {
-    const char *end = buf_str(entries).p + buf_len(entries);
-    for (const char *p = buf_str(entries).p; w->events && p < end; p += strlen(p) + 1) {
+    for (const char *p = dir_next(entries, NULL); w->events && p; p = dir_next(entries, p)) {
         if (!is_new && !d->is_untracked && dir_known(d, p + 1) == KNOWN_NOT)
             continue;
         AUTO_FREE char *below = join(path, p + 1);
