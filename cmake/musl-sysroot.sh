@@ -103,7 +103,7 @@ enable_sources()
     [ -s "$work/apt/sources.list" ] ||
         fail "apt knows no Debian archive; run apt-get update as root first"
     say "fetching the index of Debian's sources"
-    quietly private_apt update ||
+    quietly private_apt -o APT::Update::Error-Mode=any update ||
         fail "cannot fetch the index of Debian's sources: no network, or the disk is full"
     touch "$work/done/apt"
 }

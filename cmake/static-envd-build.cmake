@@ -38,4 +38,7 @@ if(NOT EXISTS ${OUTPUT} OR ${built} IS_NEWER_THAN ${OUTPUT})
     file(MAKE_DIRECTORY ${folder})
     run(strip -o ${OUTPUT}.new ${built})
     file(RENAME ${OUTPUT}.new ${OUTPUT})
+    # Whoever passes the binary on owes the notices of what is in it.
+    file(COPY ${sysroot}/licenses DESTINATION ${folder})
+    file(COPY_FILE /usr/share/doc/node-llhttp/copyright ${folder}/licenses/llhttp)
 endif()
