@@ -4,6 +4,8 @@
 
 export PATH=${PATH:-}:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive
+# Node and pip bring certificates of their own; what this machine trusts counts too.
+export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sandpit
 step_times=()
 
@@ -69,7 +71,7 @@ install_clients() {
                 -r "$top/tests/integration/requirements.txt" &&
             mkdir -p "$clients/js" &&
             cp "$top"/tests/integration/js/package*.json "$clients/js/" &&
-            (cd "$clients/js" && PATH=$clients/bin:$PATH npm ci --silent --no-audit --no-fund) &&
+            (cd "$clients/js" && PATH=$clients/bin:$PATH npm ci --loglevel=error --no-audit --no-fund) &&
             touch "$stamp"
     fi
 }
