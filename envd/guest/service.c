@@ -129,7 +129,7 @@ static void on_processes_ended(void *user)
 
 static void on_shutdown_due(uv_timer_t *timer)
 {
-    (void)timer;
+    uv_close((uv_handle_t *)timer, NULL);
     log_info("shutting down", LOG_INT("grace_ms", shutdown_op.grace_ms));
     process_registry_stop_all(shutdown_op.envd->processes, shutdown_op.grace_ms, on_processes_ended,
                               shutdown_op.envd);
