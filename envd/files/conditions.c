@@ -110,17 +110,28 @@ static bool is_refused(struct str params)
     return false;
 }
 
-bool conditions_accept_identity(struct str accept_encoding)
+enum encoding conditions_encoding(struct str accept_encoding)
 {
-    bool accepted = true;
-    struct str rest = accept_encoding;
-    while (rest.p) {
-        struct str params = str_split(&rest, ',');
+    enum { UNTOLD, REFUSED, ACCEPTED } gzip = UNTOLD, identity = UNTOLD, rest = UNTOLD;
+    bool has_others = false;
+    struct str left = accept_encoding;
+    while (left.p) {
+        struct str params = str_split(&left, ',');
         struct str coding = str_trim(str_split(&params, ';'));
-        if (str_eq_nocase(coding, STR("identity")))
-            return !is_refused(params);
-        if (str_eq(coding, STR("*")))
-            accepted = !is_refused(params);
+        int told = is_refused(params) ? REFUSED : ACCEPTED;
+        if (str_eq_nocase(coding, STR("gzip")) || str_eq_nocase(coding, STR("x-gzip")))
+            gzip = told;
+        else if (str_eq_nocase(coding, STR("identity")))
+            identity = told;
+        else if (str_eq(coding, STR("*")))
+            rest = told;
+        else if (coding.n && told == ACCEPTED)
+            has_others = true;
     }
-    return accepted;
+    bool takes_gzip = gzip == ACCEPTED || (gzip == UNTOLD && rest == ACCEPTED);
+    bool takes_identity = identity == ACCEPTED || (identity == UNTOLD && rest != REFUSED);
+    bool wants_gzip = gzip == ACCEPTED && !has_others && rest != ACCEPTED;
+    if (takes_gzip && (wants_gzip || !takes_identity))
+        return ENCODING_GZIP;
+    return takes_identity ? ENCODING_IDENTITY : ENCODING_NONE;
 }

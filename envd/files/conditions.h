@@ -26,7 +26,14 @@ bool conditions_range_applies(const struct http_head *head, time_t mtime);
  */
 int conditions_parse_ranges(struct str field, int64_t size, struct range out[static RANGES_MAX]);
 
-/* Whether the answer may be sent as it is, by Accept-Encoding (p NULL: no such field). */
-bool conditions_accept_identity(struct str accept_encoding);
+enum encoding { ENCODING_NONE, ENCODING_IDENTITY, ENCODING_GZIP };
+
+/*
+ * How to send the answer, by Accept-Encoding (p NULL: no such field). Compressing costs more than
+ * it gains for most clients, which list gzip by default among others: it is done for those that ask
+ * for gzip alone or refuse anything else. ENCODING_NONE: nothing that the client accepts can be
+ * sent.
+ */
+enum encoding conditions_encoding(struct str accept_encoding);
 
 #endif

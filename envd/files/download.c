@@ -9,6 +9,7 @@
 #include "envd/files/byteranges.h"
 #include "envd/files/content_type.h"
 #include "envd/files/disposition.h"
+#include "envd/files/gzip_response.h"
 #include "envd/files/http_date.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@
 
 struct download {
     struct http_stream *s;
+    struct envd *envd;
     const struct http_head *head; /* of the request */
     const char *path;
     int fd; /* owned */
@@ -124,6 +126,16 @@ static void send_whole(struct download *d)
         send_part(d, 200, 0, d->size);
 }
 
+static void send_gzip(struct download *d)
+{
+    add_field(d, STR("content-type"), d->content_type);
+    add_field(d, STR("content-encoding"), "gzip");
+    if (str_eq(d->head->method, STR("HEAD")))
+        send_head_only(d, 200, -1);
+    else
+        gzip_response_send(d->s, &d->envd->defer, TAKE_FD(d->fd), d->size, d->fields, d->nfields);
+}
+
 static void send_ranges(struct download *d, const struct range *ranges, int n)
 {
     struct arena *arena = &d->s->arena;
@@ -172,24 +184,17 @@ static bool is_conditional(const struct http_head *head)
     return false;
 }
 
-static void answer(struct download *d)
+/* Ranges and conditions are about the bytes of the file itself. */
+static enum encoding encoding_of(const struct download *d)
+{
+    if (is_conditional(d->head))
+        return ENCODING_IDENTITY;
+    return conditions_encoding(http_field_get(d->head, "accept-encoding"));
+}
+
+static void answer_file(struct download *d, enum encoding encoding)
 {
     struct range ranges[RANGES_MAX];
-    if (!is_conditional(d->head) &&
-        !conditions_accept_identity(http_field_get(d->head, "accept-encoding"))) {
-        answer_error(d->s, 406, "no acceptable encoding found, supported: identity");
-        return;
-    }
-    set_fields(d);
-    int status = conditions_check(d->head, d->mtime);
-    if (status == 412) {
-        answer_error(d->s, 412, "a precondition of the request does not hold");
-        return;
-    }
-    if (status == 304) {
-        send_head_only(d, 304, -1);
-        return;
-    }
     bool is_get = str_eq(d->head->method, STR("GET"));
     if (d->size == 0 && is_get && send_sizeless(d))
         return;
@@ -198,15 +203,34 @@ static void answer(struct download *d)
     int n = is_get && range.p && conditions_range_applies(d->head, d->mtime)
                 ? conditions_parse_ranges(range, d->size, ranges)
                 : 0;
-    if (n == 0)
-        send_whole(d);
-    else
+    if (n != 0)
         send_ranges(d, ranges, n);
+    else if (encoding == ENCODING_GZIP && d->size > 0)
+        send_gzip(d);
+    else
+        send_whole(d);
+}
+
+static void answer(struct download *d)
+{
+    enum encoding encoding = encoding_of(d);
+    if (encoding == ENCODING_NONE) {
+        answer_error(d->s, 406, "no acceptable encoding found, supported: identity, gzip");
+        return;
+    }
+    set_fields(d);
+    int status = conditions_check(d->head, d->mtime);
+    if (status == 412)
+        answer_error(d->s, 412, "a precondition of the request does not hold");
+    else if (status == 304)
+        send_head_only(d, 304, -1);
+    else
+        answer_file(d, encoding);
 }
 
 void files_download(struct http_request *r)
 {
-    const struct envd *e = r->context;
+    struct envd *e = r->context;
     struct access access;
     char path[PATH_MAX];
     struct err err = { 0 };
@@ -215,7 +239,7 @@ void files_download(struct http_request *r)
         answer_error(r->stream, status, err.msg);
         return;
     }
-    struct download d = { .s = r->stream, .head = r->head, .path = path, .fd = -1 };
+    struct download d = { .s = r->stream, .envd = e, .head = r->head, .path = path, .fd = -1 };
     struct stat st;
     int rc = path_resolve(&access.user, str_of(access.path ? access.path : ""), e->default_workdir,
                           path, &err);

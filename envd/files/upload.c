@@ -14,6 +14,7 @@
 #include "envd/core/path.h"
 #include "envd/files/access.h"
 #include "envd/files/answer.h"
+#include "envd/files/gunzip.h"
 #include "envd/files/metadata_headers.h"
 #include "envd/files/target.h"
 
@@ -33,8 +34,10 @@ struct upload {
     struct access access;
     struct metadata *metadata;
     size_t nmetadata;
+    bool is_gzip;
     bool is_multipart;
     bool is_taken; /* the current part is a file of ours */
+    struct gunzip gunzip;
     struct multipart parts;
     struct target target;
     char path[PATH_MAX]; /* of the target, as the client will see it */
@@ -57,7 +60,7 @@ static void answer_failure(struct upload *u)
 {
     char message[sizeof(u->err.msg) + 64];
     int status = answer_status(u->rc, &u->err);
-    bool is_length_known = !u->is_multipart && u->head->content_length >= 0;
+    bool is_length_known = !u->is_multipart && !u->is_gzip && u->head->content_length >= 0;
     if (status == 507 && is_length_known)
         snprintf(message, sizeof(message), "attempted to write %" PRId64 " bytes: %s",
                  u->head->content_length, u->err.msg);
@@ -168,16 +171,32 @@ static const struct multipart_events part_events = {
 
 /* ---- the request ---- */
 
+static int take_body(void *user, const uint8_t *data, size_t n)
+{
+    struct upload *u = user;
+    if (u->is_multipart)
+        return multipart_feed(&u->parts, data, n, &u->err);
+    return target_write(&u->target, data, n, &u->err);
+}
+
+static int end_body(struct upload *u)
+{
+    int rc = u->is_gzip ? gunzip_finish(&u->gunzip, &u->err) : 0;
+    if (rc < 0)
+        return rc;
+    return u->is_multipart ? multipart_finish(&u->parts, &u->err) : end_file(u);
+}
+
 static void on_data(struct http_stream *s, const uint8_t *data, size_t n)
 {
     struct upload *u = upload_of(s);
     int rc = 0;
     if (u->rc < 0)
         u->drained += n;
-    else if (u->is_multipart)
-        rc = multipart_feed(&u->parts, data, n, &u->err);
+    else if (u->is_gzip)
+        rc = gunzip_feed(&u->gunzip, data, n, take_body, u, &u->err);
     else
-        rc = target_write(&u->target, data, n, &u->err);
+        rc = take_body(u, data, n);
     if (rc < 0)
         fail(u, rc);
     if (u->drained > UPLOAD_DRAIN_MAX && !u->is_answered)
@@ -194,7 +213,7 @@ static void on_end(struct http_stream *s, const struct http_field *trailers, siz
     if (u->is_answered)
         return;
     if (u->rc == 0)
-        u->rc = u->is_multipart ? multipart_finish(&u->parts, &u->err) : end_file(u);
+        u->rc = end_body(u);
     if (u->rc == 0 && u->answer.failed)
         u->rc = err_set(&u->err, ERR_INTERNAL, ENOMEM, "out of memory");
     if (u->rc < 0) {
@@ -219,6 +238,7 @@ static void on_close(struct http_stream *s, int errnum)
     target_abandon(&u->target);
     if (u->is_multipart)
         multipart_deinit(&u->parts);
+    gunzip_deinit(&u->gunzip);
     map_deinit(&u->seen);
     buf_deinit(&u->answer);
 }
@@ -233,15 +253,26 @@ static bool is_type(struct str content_type, struct str want)
     return str_eq_nocase(type, want);
 }
 
+static int begin_encoding(struct upload *u)
+{
+    struct str encoding = http_field_get(u->head, "content-encoding");
+    u->is_gzip = str_eq_nocase(encoding, STR("gzip")) || str_eq_nocase(encoding, STR("x-gzip"));
+    if (u->is_gzip)
+        return gunzip_init(&u->gunzip, &u->err);
+    if (encoding.n == 0 || str_eq_nocase(encoding, STR("identity")))
+        return 0;
+    return err_set(&u->err, ERR_INVALID, EINVAL,
+                   "unsupported Content-Encoding '%.*s', supported: identity, gzip",
+                   encoding.n < 64 ? (int)encoding.n : 64, encoding.p);
+}
+
 /* Everything that can be told before the body comes. */
 static int begin(struct upload *u)
 {
-    struct str encoding = http_field_get(u->head, "content-encoding");
-    if (encoding.n && !str_eq_nocase(encoding, STR("identity")))
-        return err_set(&u->err, ERR_INVALID, EINVAL,
-                       "unsupported Content-Encoding '%.*s', supported: identity",
-                       STR_ARG(encoding));
-    int rc = metadata_headers(u->head, &u->s->arena, &u->metadata, &u->nmetadata, &u->err);
+    int rc = begin_encoding(u);
+    if (rc < 0)
+        return rc;
+    rc = metadata_headers(u->head, &u->s->arena, &u->metadata, &u->nmetadata, &u->err);
     if (rc < 0)
         return rc;
     struct str type = http_field_get(u->head, "content-type");

@@ -116,17 +116,35 @@ static void test_too_many_ranges_are_ignored(void **state)
     assert_int_equal(conditions_parse_ranges(str_of(field), 1000, r), 0);
 }
 
-static void test_accept_identity(void **state)
+static void test_encodings(void **state)
 {
     (void)state;
-    assert_true(conditions_accept_identity((struct str){ 0 }));
-    assert_true(conditions_accept_identity(STR("")));
-    assert_true(conditions_accept_identity(STR("gzip, deflate, br")));
-    assert_true(conditions_accept_identity(STR("gzip;q=1.0, *;q=0.5")));
-    assert_true(conditions_accept_identity(STR("*;q=0, identity;q=0.1")));
-    assert_false(conditions_accept_identity(STR("gzip, identity;q=0")));
-    assert_false(conditions_accept_identity(STR("gzip, identity; Q=0.000")));
-    assert_false(conditions_accept_identity(STR("gzip, *;q=0")));
+    static const struct {
+        const char *accept;
+        enum encoding want;
+    } cases[] = {
+        { "", ENCODING_IDENTITY },
+        { "gzip, deflate", ENCODING_IDENTITY }, /* what the clients send by default */
+        { "gzip, deflate, br, zstd", ENCODING_IDENTITY },
+        { "gzip;q=1.0, *;q=0.5", ENCODING_IDENTITY },
+        { "*", ENCODING_IDENTITY },
+        { "br", ENCODING_IDENTITY },
+        { "*;q=0, identity;q=0.1", ENCODING_IDENTITY },
+        { "gzip", ENCODING_GZIP },
+        { " GZip ; q=0.5", ENCODING_GZIP },
+        { "gzip, identity;q=0.5", ENCODING_GZIP },
+        { "gzip, br;q=0", ENCODING_GZIP },
+        { "gzip, deflate, identity;q=0", ENCODING_GZIP },
+        { "gzip, *;q=0", ENCODING_GZIP },
+        { "*, identity;q=0", ENCODING_GZIP },
+        { "gzip;q=0", ENCODING_IDENTITY },
+        { "br, identity; Q=0.000", ENCODING_NONE },
+        { "gzip;q=0, *;q=0", ENCODING_NONE },
+    };
+    assert_int_equal(conditions_encoding((struct str){ 0 }), ENCODING_IDENTITY);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        if (conditions_encoding(str_of(cases[i].accept)) != cases[i].want)
+            fail_msg("%s", cases[i].accept);
 }
 
 int main(void)
@@ -137,7 +155,7 @@ int main(void)
         cmocka_unit_test(test_if_range),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_too_many_ranges_are_ignored),
-        cmocka_unit_test(test_accept_identity),
+        cmocka_unit_test(test_encodings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,10 +3,12 @@
 #include "common/base/cleanup.h"
 #include "files_fixture.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 static void get(struct fixture *x, const char *target)
 {
@@ -193,7 +195,90 @@ static void test_encodings(void **state)
     assert_int_equal(x->f.status, 200);
     assert_string_equal(fixture_field(x, "content-encoding"), "");
     with(x, "accept-encoding", "br, identity;q=0");
-    fixture_assert_error(x, 406, "no acceptable encoding found, supported: identity");
+    fixture_assert_error(x, 406, "no acceptable encoding found, supported: identity, gzip");
+}
+
+static void check_gzip_body(struct fixture *x, const char *want, size_t want_len)
+{
+    AUTO_FREE uint8_t *out = malloc(want_len + 1);
+    z_stream z = { 0 };
+    assert_int_equal(inflateInit2(&z, 31), Z_OK);
+    z.next_in = buf_head(&x->f.body);
+    z.avail_in = (uInt)buf_len(&x->f.body);
+    z.next_out = out;
+    z.avail_out = (uInt)want_len + 1;
+    assert_int_equal(inflate(&z, Z_FINISH), Z_STREAM_END);
+    assert_int_equal(z.total_out, want_len);
+    assert_memory_equal(out, want, want_len);
+    inflateEnd(&z);
+}
+
+static void test_gzip(void **state)
+{
+    struct fixture *x = *state;
+    tempdir_write(&x->dir, "home/data", "0123456789");
+    with(x, "accept-encoding", "gzip");
+    assert_int_equal(x->f.status, 200);
+    assert_true(x->f.ended);
+    assert_int_equal(x->f.content_length, -1);
+    assert_string_equal(fixture_field(x, "content-encoding"), "gzip");
+    check_gzip_body(x, "0123456789", 10);
+
+    fixture_request(x, "GET", "/files?path=data");
+    fake_stream_add(&x->f, "accept-encoding", "gzip");
+    fake_stream_add(&x->f, "range", "bytes=0-1");
+    files_download(&x->r);
+    assert_int_equal(x->f.status, 206);
+    assert_string_equal(fixture_field(x, "content-encoding"), "");
+
+    tempdir_write(&x->dir, "home/data", "");
+    with(x, "accept-encoding", "gzip");
+    assert_int_equal(x->f.content_length, 0);
+    assert_string_equal(fixture_field(x, "content-encoding"), "");
+}
+
+/* A large file is compressed over several turns of the loop, as the reader takes it. */
+static void test_gzip_of_a_large_file(void **state)
+{
+    struct fixture *x = *state;
+    size_t n = 3U << 20;
+    uv_loop_t loop;
+    AUTO_FREE char *text = malloc(n + 1);
+    uint32_t seed = 1;
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525U + 1013904223U;
+        text[i] = (char)('a' + (seed >> 28));
+    }
+    text[n] = '\0';
+    tempdir_write(&x->dir, "home/data", text);
+    assert_int_equal(uv_loop_init(&loop), 0);
+    defer_queue_init(&x->envd.defer, &loop);
+    x->envd.loop = &loop;
+    fixture_request(x, "GET", "/files?path=data");
+    fake_stream_add(&x->f, "accept-encoding", "gzip");
+    x->f.fills = true;
+    files_download(&x->r);
+    assert_false(x->f.ended);
+    size_t before = buf_len(&x->f.body);
+    x->f.writable = true;
+    fake_stream_writable(&x->f);
+    assert_true(buf_len(&x->f.body) > before);
+    x->f.fills = false;
+    x->f.writable = true;
+    fake_stream_writable(&x->f);
+    int turns = 0;
+    for (; !x->f.ended && turns < 1000; turns++)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    assert_true(turns > 1);
+    check_gzip_body(x, text, n);
+
+    /* The client goes away in the middle. */
+    with(x, "accept-encoding", "gzip");
+    assert_false(x->f.ended);
+    fake_stream_close(&x->f, ECONNRESET);
+    defer_queue_close(&x->envd.defer);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
 }
 
 static void check_byteranges(struct fixture *x)
@@ -274,6 +359,8 @@ int main(void)
         CASE(test_if_range),
         CASE(test_conditions),
         CASE(test_encodings),
+        CASE(test_gzip),
+        CASE(test_gzip_of_a_large_file),
         CASE(test_several_ranges),
         CASE(test_several_ranges_wait_for_a_slow_reader),
         CASE(test_several_ranges_of_a_file_that_shrinks),

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+#define ZLIB_CONST
+#include <zlib.h>
 
 static void begin(struct fixture *x, const char *target, const char *type)
 {
@@ -256,6 +258,52 @@ static void test_bad_requests(void **state)
     assert_int_equal(tempdir_count(&x->dir, "home"), 0);
 }
 
+/* The text as one gzip member; returns its length. */
+static size_t compress_text(const char *text, size_t n, uint8_t *out, size_t size)
+{
+    z_stream z = { 0 };
+    assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    z.next_in = (const Bytef *)text;
+    z.avail_in = (uInt)n;
+    z.next_out = out;
+    z.avail_out = (uInt)size;
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    deflateEnd(&z);
+    return size - z.avail_out;
+}
+
+static void post_gzip(struct fixture *x, const char *type, const uint8_t *body, size_t n)
+{
+    begin(x, "/files?path=z", type);
+    fake_stream_add(&x->f, "content-encoding", "gzip");
+    files_upload(&x->r);
+    for (size_t i = 0; i < n; i += 7)
+        fake_stream_data(&x->f, body + i, n - i < 7 ? n - i : 7);
+    fake_stream_end(&x->f);
+}
+
+static void test_gzip(void **state)
+{
+    struct fixture *x = *state;
+    uint8_t bytes[4096];
+    size_t n = compress_text("hello", 5, bytes, sizeof(bytes));
+    post_gzip(x, "application/octet-stream", bytes, n);
+    assert_int_equal(x->f.status, 200);
+    assert_text(x, "home/z", "hello");
+
+    const char parts[] = FILE_PART("ignored", "in a part") "--B--";
+    n = compress_text(parts, sizeof(parts) - 1, bytes, sizeof(bytes));
+    post_gzip(x, "multipart/form-data; boundary=B", bytes, n);
+    assert_int_equal(x->f.status, 200);
+    assert_text(x, "home/z", "in a part");
+
+    post_gzip(x, "application/octet-stream", bytes, n - 4);
+    fixture_assert_error(x, 400, "the body is no valid gzip: it is cut off");
+    post_gzip(x, "application/octet-stream", (const uint8_t *)"plain text", 10);
+    fixture_assert_error(x, 400, "the body is no valid gzip: incorrect header check");
+    assert_text(x, "home/z", "in a part");
+}
+
 static void test_access_is_checked_at_once(void **state)
 {
     struct fixture *x = *state;
@@ -367,6 +415,7 @@ int main(void)
         CASE(test_multipart_errors),
         CASE(test_bad_targets),
         CASE(test_bad_requests),
+        CASE(test_gzip),
         CASE(test_access_is_checked_at_once),
         CASE(test_an_error_waits_for_the_body),
         CASE(test_metadata),
