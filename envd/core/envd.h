@@ -34,7 +34,7 @@ struct envd {
     char template_id[64];
     struct process_registry *processes;
     struct watch_registry *watches; /* envd/filesystem; made when first needed */
-    struct envd_link *link; /* NULL on a host */
+    struct envd_link *link;         /* NULL on a host */
     /* cgroup.procs of the groups that processes are put into; -1 where there are no cgroups. */
     int cgroup_user, cgroup_ptys;
 };

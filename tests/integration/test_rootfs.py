@@ -107,3 +107,16 @@ def test_debian_tree(own_daemon):
         assert sandbox.commands.run("python3 -c 'print(6 * 7)'").stdout == "42\n"
     finally:
         assert sandbox.kill()
+
+
+def test_what_is_no_root_file_system(own_daemon, tmp_path):
+    """One line that says so, and no template."""
+    bad = tmp_path / "not.tar"
+    bad.write_bytes(b"no tar at all")
+    for path in (bad, tmp_path / "missing"):
+        done = subprocess.run([SANDPIT, "image", "build", "--name", "broken", "--rootfs",
+                               str(path), "--data-dir", own_daemon.data_dir],
+                              capture_output=True, text=True)
+        assert done.returncode == 1
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "broken" not in run(SANDPIT, "image", "list", "--data-dir", own_daemon.data_dir)
