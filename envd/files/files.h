@@ -10,4 +10,7 @@ struct http_request;
 void files_download(struct http_request *r);
 void files_upload(struct http_request *r);
 
+/* POST /files/compose; the server has checked the token. */
+void files_compose(struct http_request *r);
+
 #endif

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -161,7 +162,7 @@ static int link_as(int fd, const char *path)
 /* Give the nameless file a temporary name. */
 static int name_temp(struct target *t)
 {
-    static unsigned counter;
+    static atomic_uint counter; /* composing runs on other threads */
     char *digits = t->temp + strlen(t->temp) - TEMP_NAME_RANDOM;
     for (int i = 0; i < TEMP_TRIES; i++) {
         snprintf(digits, TEMP_NAME_RANDOM + 1, "%06x", counter++ & 0xffffffU);

@@ -16,6 +16,7 @@ static const struct http_route routes[] = {
     { "GET", "/files", files_download, OPEN_TO_ALL },
     { "HEAD", "/files", files_download, OPEN_TO_ALL },
     { "POST", "/files", files_upload, OPEN_TO_ALL },
+    { "POST", "/files/compose", files_compose, 0 },
     { NULL },
 };
 
