@@ -13,7 +13,7 @@ struct http1_conn;
 #define HTTP1_READ_AHEAD 16384
 /* What is still read of a request's body after its response has ended, and of a connection that is
  * being closed, so that the peer can read the response before the connection is gone. */
-#define HTTP1_DISCARD_MAX 262144
+#define HTTP1_DISCARD_MAX (8U << 20)
 #define HTTP1_LINGER_MS   2000
 
 struct http1_server_options {

@@ -55,6 +55,16 @@ static int send_upgrade(struct exchange *x, const struct http_head *head)
     return rc;
 }
 
+/* Whether the connection ends with this response, which overtakes the request's body: said in its
+ * head, so that the client sends no other request while the connection is being closed. */
+static bool cannot_go_on(const struct http1_conn *c, const struct exchange *x)
+{
+    /* A client that was not told to continue may send its body or not. */
+    if (x->m.head.expect_continue)
+        return true;
+    return c->body.framing == HTTP1_LENGTH && c->body.left > HTTP1_DISCARD_MAX;
+}
+
 static int send_head(struct http_stream *s, const struct http_head *head, bool end)
 {
     struct exchange *x = of_stream(s);
@@ -66,8 +76,7 @@ static int send_head(struct http_stream *s, const struct http_head *head, bool e
     if (head->status == 101)
         return send_upgrade(x, head);
 
-    /* A client that was not told to continue may send its body or not: no way to go on. */
-    if (x->m.head.expect_continue && c->rx == RX_BODY)
+    if (c->rx == RX_BODY && cannot_go_on(c, x))
         c->last = true;
     struct http_head h = *head;
     enum http1_framing framing = frame_response(x, &h, end);

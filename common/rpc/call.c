@@ -18,6 +18,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Past the client's deadline by this much. A client that keeps the same deadline by its own clock
+ * gives up in the very moment that it passes: an answer sent then would be cut off half-read. */
+#define DEADLINE_SLACK_MS 5
+
 /* A timer of its own memory: closing it takes a turn of the loop, when the call may be gone. */
 struct rpc_deadline {
     uv_timer_t timer;
@@ -71,7 +75,8 @@ void rpc_call_set_deadline(struct rpc_call *call)
     call->deadline = deadline;
     uv_update_time(call->server->loop); /* the time of this turn may be old */
     uv_timer_init(call->server->loop, &deadline->timer);
-    uv_timer_start(&deadline->timer, on_deadline, (uint64_t)call->timeout_ms, 0);
+    uv_timer_start(&deadline->timer, on_deadline, (uint64_t)call->timeout_ms + DEADLINE_SLACK_MS,
+                   0);
 }
 
 /* The end. */
