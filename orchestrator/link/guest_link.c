@@ -198,6 +198,7 @@ static void link_up(struct guest_link *l)
     }
     timer_off(l);
     l->up_since = uv_now(l->loop);
+    l->ack_ms = LINK_ACK_FIRST_MS;
     sm_move(&l->sm, LINK_UP);
     guest_calls_start(l);
     if (l->events && l->events->on_up)
@@ -303,7 +304,8 @@ static void send_marker(struct guest_link *l)
     memcpy(marker, l->secret, LINK_SECRET_SIZE);
     memcpy(marker + LINK_SECRET_SIZE, l->nonce, LINK_NONCE_SIZE);
     sm_move(&l->sm, LINK_ACKING);
-    timer_set(l, LINK_ACK_MS, true);
+    timer_set(l, l->ack_ms, true);
+    l->ack_ms = l->ack_ms * 2 < LINK_ACK_MS ? l->ack_ms * 2 : LINK_ACK_MS;
     io_write(&l->conn->fd.io, marker, sizeof(marker));
 }
 
@@ -427,6 +429,7 @@ struct guest_link *guest_link_new(uv_loop_t *loop, struct defer_queue *defer,
     l->user = user;
     l->vm_running = true;
     l->pause_ms = LINK_PAUSE_MIN_MS;
+    l->ack_ms = LINK_ACK_FIRST_MS;
     list_init(&l->calls);
     guest_link_set_secret(l, secret);
     size_t n = strlen(l->address.path);
@@ -494,6 +497,7 @@ void guest_link_resume(struct guest_link *l)
     if (sm_state(&l->sm) != LINK_QUIET)
         return;
     l->pause_ms = LINK_PAUSE_MIN_MS;
+    l->ack_ms = LINK_ACK_FIRST_MS;
     sm_move(&l->sm, LINK_PAUSE);
     timer_set(l, 0, false);
 }

@@ -34,7 +34,8 @@ struct guest_link;
 struct guest_link_events {
     /* A session is up (again). */
     void (*on_up)(struct guest_link *l);
-    /* The session was lost; the link goes on trying by itself. */
+    /* The session was lost, and the link goes on trying by itself; or it was quiesced. Comes once
+     * after each on_up, but not for guest_link_close(). */
     void (*on_down)(struct guest_link *l);
 };
 
@@ -62,7 +63,10 @@ struct http_stream *guest_link_stream(struct guest_link *l, const struct http_st
 struct http2_session *guest_link_session(struct guest_link *l);
 
 /* Call a method of the control service when the link is up, waiting for it within the deadline.
- * done once, never from inside. Returns a handle for guest_link_cancel. */
+ * done once, never from inside: with ERR_DEADLINE when time was up, with ERR_UNAVAILABLE when the
+ * session was lost under the call (which may have had its effect: it is not repeated) or the link
+ * was closed. Returns a handle for guest_link_cancel, or NULL when memory is out. timeout_ms 0: no
+ * deadline. */
 struct guest_call;
 struct guest_call *
 guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage *msg,
@@ -72,13 +76,15 @@ guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage
 void guest_link_cancel(struct guest_call *c);
 
 /* End the session in order: no new streams, GOAWAY; done(0) when the guest answered and the session
- * ended, done(-ETIMEDOUT) after timeout_ms (then the session is cut). The link stays down until
- * guest_link_resume(). */
+ * ended, done(-ETIMEDOUT) after timeout_ms (then the session is cut), another negative errno when
+ * it broke meanwhile, -ENOTCONN when there was none. done comes once, never from inside. The link
+ * stays down until guest_link_resume(), which may be called after done. */
 void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, void (*done)(void *user, int rc),
                         void *user);
 void guest_link_resume(struct guest_link *l);
 
-/* Close: open streams get on_close(ECONNRESET). The link frees itself; no events come after. */
+/* Close: open streams get on_close(ECONNRESET), calls that were not canceled their done. The link
+ * frees itself; no event of its own, and no done of a quiesce, comes after. */
 void guest_link_close(struct guest_link *l);
 
 #endif

