@@ -264,7 +264,7 @@ static void close_exchange(struct http1_client *c, int errnum)
     http1_body_deinit(&c->body);
     c->rx = RX_IDLE;
     c->interim = 0;
-    if (errnum || c->over || buf_len(&c->in) > 0)
+    if (errnum || c->over)
         close_io(c, errnum != 0);
     x->s.events->on_close(&x->s, errnum);
     arena_deinit(&x->s.arena);

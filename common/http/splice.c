@@ -41,18 +41,28 @@ static void forward_request_end(struct http_splice *p)
     http_send_trailers(p->client, p->trailers, p->ntrailers);
 }
 
+/* There is no upstream any more: what comes of the request is thrown away. */
+static void drop_request(struct http_splice *p)
+{
+    p->failed = true;
+    buf_deinit(&p->held);
+    size_t n = p->owed_server;
+    p->owed_server = 0;
+    if (n > 0)
+        http_consume(p->server, n);
+}
+
 /* ---- the server stream ---- */
 
 static void on_request_data(struct http_stream *s, const uint8_t *data, size_t n)
 {
     struct http_splice *p = of_stream(s);
     p->owed_server += n;
-    if (p->client) {
+    if (p->failed) {
+        drop_request(p);
+    } else if (p->client) {
         http_send_data(p->client, data, n);
         give_back(s, p->client, &p->owed_server);
-    } else if (p->failed) {
-        p->owed_server = 0;
-        http_consume(s, n);
     } else if (!buf_append(&p->held, data, n)) {
         http_reset(s);
     }
@@ -96,17 +106,6 @@ static const struct http_stream_events server_events = {
     .on_writable = on_server_writable,
     .on_close = on_server_close,
 };
-
-/* There is no upstream any more: what comes of the request is thrown away. */
-static void drop_request(struct http_splice *p)
-{
-    p->failed = true;
-    buf_deinit(&p->held);
-    size_t n = p->owed_server;
-    p->owed_server = 0;
-    if (n > 0)
-        http_consume(p->server, n);
-}
 
 /* ---- the upstream's stream ---- */
 

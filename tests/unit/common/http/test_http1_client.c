@@ -457,6 +457,32 @@ static void test_answer_before_the_upload_failed(void **state)
     stop(&e);
 }
 
+static void test_held_response_outlives_its_connection(void **state)
+{
+    (void)state;
+    struct end e;
+    struct call c = { .hold = true };
+    start(&e, false);
+    e.limits.window = 50000;
+    begin(&e, &c, "GET", 0, true);
+    static char text[60000] = "HTTP/1.1 200 OK\r\nContent-Length: 59958\r\n\r\n";
+    assert_true(test_peer_send(&e.peer, text, sizeof(text)));
+    test_loop_settle(&e.t);
+    assert_int_equal(buf_len(&c.body), 50000);
+    test_peer_close(&e.peer); /* the request was not read: a reset */
+    test_loop_settle(&e.t);
+    assert_int_equal(c.closes, 0);
+    c.unconsumed = 0;
+    http_consume(c.s, 50000);
+    c.hold = false;
+    LOOP_UNTIL(&e.t, c.closes == 1);
+    assert_int_equal(c.ends, 1);
+    assert_int_equal(c.errnum, 0);
+    assert_int_equal(buf_len(&c.body), 59958);
+    done(&c);
+    stop(&e);
+}
+
 static void test_window_and_writable(void **state)
 {
     (void)state;
@@ -535,6 +561,27 @@ static void test_upgrade(void **state)
     assert_int_equal(c.errnum, 0);
     assert_int_equal(c.ends, 1);
     done(&c);
+    stop(&e);
+}
+
+static void test_raw_bytes_are_sent_after_the_peers_end(void **state)
+{
+    (void)state;
+    struct end e;
+    struct call c = { 0 };
+    start(&e, false);
+    start_upgrade(&e, &c);
+    buf_clear(&e.peer.got);
+    answer(&e, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    shutdown(e.peer.fd, SHUT_WR);
+    LOOP_UNTIL(&e.t, c.ends == 1);
+    AUTO_FREE uint8_t *big = calloc(1, 2000000);
+    http_send_data(c.s, big, 2000000);
+    http_send_end(c.s);
+    LOOP_UNTIL(&e.t, test_peer_ended(&e.peer));
+    assert_int_equal(buf_len(&e.peer.got), 2000000);
+    LOOP_UNTIL(&e.t, c.closes == 1);
+    assert_int_equal(c.errnum, 0);
     stop(&e);
 }
 
@@ -659,8 +706,10 @@ int main(void)
         cmocka_unit_test(test_bytes_that_answer_nothing),
         cmocka_unit_test(test_lost_connections),
         cmocka_unit_test(test_answer_before_the_upload_failed),
+        cmocka_unit_test(test_held_response_outlives_its_connection),
         cmocka_unit_test(test_window_and_writable),
         cmocka_unit_test(test_upgrade),
+        cmocka_unit_test(test_raw_bytes_are_sent_after_the_peers_end),
         cmocka_unit_test(test_upgrade_refused),
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_close_with_a_request_in_flight),

@@ -390,6 +390,31 @@ static void test_answered_requests_survive_a_half_close(void **state)
     h1_stop(&v);
 }
 
+static void test_last_response_is_sent_whole(void **state)
+{
+    (void)state;
+    struct h1_server v;
+    AUTO_FREE uint8_t *big = calloc(1, 1000000);
+    for (int half_close = 0; half_close < 2; half_close++) {
+        h1_start(&v, NULL);
+        h1_send(&v, "GET /hold HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        h1_head(&v, &v.seen[0], 200, 1000000, false);
+        h1_data(&v, &v.seen[0], big, 1000000);
+        h1_end(&v, &v.seen[0]);
+        test_loop_settle(&v.t);
+        assert_true(v.seen[0].closed);
+        if (half_close)
+            shutdown(v.peer.fd, SHUT_WR);
+        test_loop_settle(&v.t);
+        assert_int_equal(v.gone, 0); /* it waits for the reader */
+        LOOP_UNTIL(&v.t, test_peer_ended(&v.peer));
+        assert_true(buf_len(&v.peer.got) > 1000000);
+        /* And then for the peer's end, but not for ever. */
+        LOOP_UNTIL(&v.t, v.gone == 1);
+        h1_stop(&v);
+    }
+}
+
 static void test_reset_closes_the_connection(void **state)
 {
     (void)state;
@@ -692,7 +717,9 @@ static void test_rest_of_a_refused_upload_is_discarded(void **state)
     assert_int_equal(h1_last_status(&v), 200);
     h1_stop(&v);
 
-    h1_start(&v, NULL); /* too much of it ends the connection */
+    struct http_limits limits = HTTP_LIMITS_DEFAULT;
+    limits.head_ms = 3600000;
+    h1_start(&v, &limits); /* too much of it ends the connection */
     h1_send(&v, "POST /deny HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n");
     for (int i = 0; i < 100 && !v.peer.eof && !v.peer.error; i++)
         h1_send_bytes(&v, body, sizeof(body));
@@ -802,6 +829,7 @@ int main(void)
         cmocka_unit_test(test_pipelining_peer_that_reads_nothing),
         cmocka_unit_test(test_client_that_goes_away_is_noticed),
         cmocka_unit_test(test_answered_requests_survive_a_half_close),
+        cmocka_unit_test(test_last_response_is_sent_whole),
         cmocka_unit_test(test_reset_closes_the_connection),
         cmocka_unit_test(test_continue_is_sent_when_the_handler_waits),
         cmocka_unit_test(test_continue_is_not_sent_after_a_refusal),

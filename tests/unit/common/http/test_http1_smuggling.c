@@ -173,6 +173,8 @@ static const struct wire bodies[] = {
     { "-3\r\nabc\r\n0\r\n\r\n", 400, 1 },
     { "0x3\r\nabc\r\n0\r\n\r\n", 400, 1 },
     { "\r\nabc\r\n0\r\n\r\n", 400, 1 },
+    { "\r\n\r\n" NEXT, 400, 1 },
+    { ";x\r\n\r\n" NEXT, 400, 1 },
     { ";x\r\nabc\r\n0\r\n\r\n", 400, 1 },
     { "g\r\nabc\r\n0\r\n\r\n", 400, 1 },
     { "3;a\nb\r\nabc\r\n0\r\n\r\n", 400, 1 },

@@ -491,10 +491,13 @@ static void test_request_that_cannot_be_expressed(void **state)
 {
     (void)state;
     struct proxy p;
-    start(&p, 0);
+    start(&p, 1000);
     p.wait = true;
-    say(&p, &p.front, GET);
-    p.wait = false;
+    say(&p, &p.front, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000\r\n\r\n");
+    static char body[3001];
+    memset(body, 'x', 3000);
+    say(&p, &p.front, body);
+    assert_int_equal(buf_len(&p.splice->held), 1000);
     int theirs;
     test_peer_pair(&p.back, &theirs);
     struct io_fd *fd = calloc(1, sizeof(*fd));
@@ -504,6 +507,7 @@ static void test_request_that_cannot_be_expressed(void **state)
     struct http_head bad = p.request;
     bad.target = STR("/a b");
     assert_int_equal(http_splice_connect(p.splice, up, &bad), -EINVAL);
+    LOOP_UNTIL(&p.t, p.splice->request_ended); /* the body is thrown away */
     http_respond(p.splice->server, 400, NULL, NULL, 0);
     LOOP_UNTIL(&p.t, p.done == 1);
     assert_int_equal(p.failed, 0);
