@@ -127,7 +127,7 @@ static void test_a_wide_tree(void **state)
 {
     (void)state;
     tempdir_mkdir(&dir, "t");
-    for (int i = 0; i < 1100; i++) {
+    for (int i = 0; i < 700; i++) {
         char name[64];
         snprintf(name, sizeof(name), "t/%d/f", i);
         tempdir_write(&dir, name, "");
@@ -161,7 +161,7 @@ static void test_others_create_and_remove_meanwhile(void **state)
     stop = false;
     tempdir_mkdir(&dir, "t");
     assert_int_equal(pthread_create(&thread, NULL, create_files, NULL), 0);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 8; i++) {
         /* It either ends with the tree gone, or with a truthful error: never otherwise. */
         int rc = remove_tree(tempdir_path(&dir, "t"), &err);
         if (rc < 0)

@@ -301,7 +301,7 @@ static void test_an_overflow_is_repaired(void **state)
     expect(&a, "");
 }
 
-#define RACERS 10000
+#define RACERS 4000
 
 static void *create_files(void *arg)
 {
