@@ -150,7 +150,7 @@ static int open_all(struct daemon *d, struct err *err)
         d->proxy = proxy_new(d->loop, &d->defer, d->host);
     }
     if (!d->host || !d->api || !d->proxy)
-        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+        return err_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     return 0;
 }
 

@@ -176,7 +176,7 @@ static void start_boot(struct create *op)
     config.template = op->boot;
     own->sb.vmm = vmm_boot(op->host->driver, &config, &sandbox_vmm_events, &own->sb, on_boot);
     if (!own->sb.vmm) {
-        err_fill(&op->err, ERR_EXHAUSTED, "out of memory starting the VM");
+        err_fill(&op->err, ERR_INTERNAL, "out of memory starting the VM");
         step_done(op, CREATE_UNDO_VMM, NULL);
     }
 }
@@ -193,7 +193,7 @@ static void start_hello(struct create *op)
                                    &sandpit__guest__v1__hello_response__descriptor,
                                    BOOT_DEADLINE_MS, on_hello, op);
     if (!op->call) {
-        err_fill(&op->err, ERR_EXHAUSTED, "out of memory opening the guest link");
+        err_fill(&op->err, ERR_INTERNAL, "out of memory opening the guest link");
         step_done(op, CREATE_UNDO_VMM, NULL);
     }
 }
@@ -242,7 +242,7 @@ static void start_configure(struct create *op)
                                CONFIGURE_DEADLINE_MS, on_configured, op);
     arena_deinit(&arena);
     if (!op->call) {
-        err_fill(&op->err, ERR_EXHAUSTED, "out of memory calling the guest");
+        err_fill(&op->err, ERR_INTERNAL, "out of memory calling the guest");
         step_done(op, CREATE_UNDO_VMM, NULL);
     }
 }

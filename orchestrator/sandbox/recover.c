@@ -23,7 +23,7 @@ static void keep_row(void *user, const struct store_sandbox *row)
     struct recover *r = user;
     struct store_sandbox *rows = realloc(r->rows, (r->nrows + 1) * sizeof(*rows));
     if (!rows) {
-        err_fill(&r->err, ERR_EXHAUSTED, "out of memory reading the sandboxes");
+        err_fill(&r->err, ERR_INTERNAL, "out of memory reading the sandboxes");
         return;
     }
     r->rows = rows;
@@ -103,7 +103,7 @@ static void on_adopted(struct vmm *v, const struct err *err)
     struct sandbox *sb = vmm_user(v);
     struct sandbox_own *own = own_of(sb);
     struct recover *r = own->recover;
-    struct err no_memory = { ERR_EXHAUSTED, "out of memory opening the guest link" };
+    struct err no_memory = { ERR_INTERNAL, "out of memory opening the guest link" };
     if (err) {
         sb->vmm = NULL;
         own->recover = NULL;
