@@ -16,6 +16,13 @@ void tempdir_init(struct tempdir *d)
     assert_non_null(mkdtemp(d->path));
 }
 
+void tempdir_init_in_memory(struct tempdir *d)
+{
+    snprintf(d->path, sizeof(d->path), "/dev/shm/sandpit-test-XXXXXX");
+    if (!mkdtemp(d->path))
+        tempdir_init(d);
+}
+
 void tempdir_deinit(struct tempdir *d)
 {
     struct err err = { 0 };

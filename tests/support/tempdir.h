@@ -15,6 +15,9 @@ struct tempdir {
 void tempdir_init(struct tempdir *d);
 void tempdir_deinit(struct tempdir *d);
 
+/* The same in memory, where the system has such a place: for tests that make many files. */
+void tempdir_init_in_memory(struct tempdir *d);
+
 /* "<dir>/<name>", in one of 16 static buffers used in turn. */
 const char *tempdir_path(const struct tempdir *d, const char *name);
 

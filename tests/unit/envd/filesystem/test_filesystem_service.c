@@ -32,7 +32,7 @@ static int setup(void **state)
     struct fixture *x = calloc(1, sizeof(*x));
     char line[PATH_MAX + 128];
     assert_non_null(x);
-    tempdir_init(&x->dir);
+    tempdir_init_in_memory(&x->dir);
     tempdir_mkdir(&x->dir, "home");
     snprintf(line, sizeof(line), "tester:x:%d:%d::%s:/bin/sh\n", (int)geteuid(), (int)getegid(),
              tempdir_path(&x->dir, "home"));

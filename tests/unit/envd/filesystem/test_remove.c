@@ -19,7 +19,7 @@ static struct tempdir dir;
 static int setup(void **state)
 {
     (void)state;
-    tempdir_init(&dir);
+    tempdir_init_in_memory(&dir);
     return 0;
 }
 

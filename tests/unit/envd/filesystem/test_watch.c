@@ -49,7 +49,7 @@ static int setup(void **state)
 {
     struct err err = { 0 };
     (void)state;
-    tempdir_init(&dir);
+    tempdir_init_in_memory(&dir);
     tempdir_mkdir(&dir, "t");
     assert_int_equal(uv_loop_init(&loop), 0);
     notifier = notifier_new(&loop, &err);
