@@ -27,19 +27,56 @@ void http2_kick(struct http2_session *h)
         defer(h->defer, &h->work, run_work);
 }
 
-static void on_idle_closed(uv_handle_t *handle)
+static void on_timer_closed(uv_handle_t *handle)
 {
-    free(container_of((uv_timer_t *)handle, struct http2_session, idle));
+    struct http2_session *h = handle->data;
+    if (--h->handles == 0)
+        free(h);
+}
+
+static void on_late_time(uv_timer_t *timer)
+{
+    struct http2_session *h = container_of(timer, struct http2_session, late_timer);
+    uint64_t now = uv_now(h->loop);
+    while (!list_empty(&h->late)) {
+        struct http2_stream *st = container_of(h->late.next, struct http2_stream, late);
+        if (now - st->late_ms < HTTP2_LATE_MS) {
+            uv_timer_start(timer, on_late_time, HTTP2_LATE_MS - (now - st->late_ms), 0);
+            break;
+        }
+        list_remove(&st->late);
+        if (h->ng)
+            nghttp2_submit_rst_stream(h->ng, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_NO_ERROR);
+    }
+    http2_kick(h);
+}
+
+void http2_late_add(struct http2_stream *st)
+{
+    struct http2_session *h = st->h;
+    if (!h->timers_open) {
+        nghttp2_submit_rst_stream(h->ng, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_NO_ERROR);
+        return;
+    }
+    if (list_linked(&st->late))
+        return;
+    if (list_empty(&h->late))
+        uv_timer_start(&h->late_timer, on_late_time, HTTP2_LATE_MS, 0);
+    st->late_ms = uv_now(h->loop);
+    list_push_back(&h->late, &st->late);
 }
 
 static void session_free(struct http2_session *h)
 {
     assert(list_empty(&h->streams));
     defer_cancel(&h->work);
-    if (h->idle_open)
-        uv_close((uv_handle_t *)&h->idle, on_idle_closed);
-    else
+    http2_strict_deinit(h);
+    if (h->timers_open) {
+        uv_close((uv_handle_t *)&h->idle, on_timer_closed);
+        uv_close((uv_handle_t *)&h->late_timer, on_timer_closed);
+    } else {
         free(h);
+    }
 }
 
 /* nghttp2's part goes; no stream is known to it any more. */
@@ -51,8 +88,10 @@ static void session_drop_ng(struct http2_session *h)
     h->ng = NULL;
     list_for_each_safe (node, &h->streams) {
         struct http2_stream *st = container_of(node, struct http2_stream, node);
-        if (st->in_ng)
-            http2_stream_left_ng(st);
+        if (!st->in_ng)
+            continue;
+        http2_stream_close(st, ECONNRESET); /* one whose head never became complete */
+        http2_stream_left_ng(st);
     }
 }
 
@@ -169,7 +208,7 @@ static void on_idle_time(uv_timer_t *timer)
 /* The time without a request runs while there is none. */
 static void session_watch_idle(struct http2_session *h)
 {
-    bool want = h->idle_open && h->live == 0 && !h->draining;
+    bool want = h->timers_open && h->limits->idle_ms > 0 && h->live == 0 && !h->draining;
     if (want && !h->idle_on)
         uv_timer_start(&h->idle, on_idle_time, h->limits->idle_ms, 0);
     else if (!want && h->idle_on)
@@ -259,6 +298,15 @@ static bool make_ng(struct http2_session *h)
     return false;
 }
 
+static void open_timers(struct http2_session *h)
+{
+    uv_timer_init(h->loop, &h->idle);
+    uv_timer_init(h->loop, &h->late_timer);
+    h->idle.data = h->late_timer.data = h;
+    h->handles = 2;
+    h->timers_open = true;
+}
+
 struct http2_session *http2_session_new(uv_loop_t *loop, struct io *io,
                                         const struct http2_options *options)
 {
@@ -275,12 +323,14 @@ struct http2_session *http2_session_new(uv_loop_t *loop, struct io *io,
     h->user = options->user;
     list_init(&h->streams);
     list_init(&h->waiting);
+    list_init(&h->late);
     if (!make_ng(h)) {
         free(h);
         return NULL;
     }
-    if (h->acceptor && h->limits->idle_ms > 0 && uv_timer_init(loop, &h->idle) == 0)
-        h->idle_open = true;
+    http2_strict_init(h);
+    if (h->acceptor)
+        open_timers(h);
     session_output(h);
     session_watch_idle(h);
     return h;
@@ -296,12 +346,35 @@ size_t http2_session_streams(const struct http2_session *h)
     return h->live;
 }
 
+static ssize_t feed(struct http2_session *h, const uint8_t *data, size_t n)
+{
+    ssize_t used = n > 0 ? nghttp2_session_mem_recv(h->ng, data, n) : 0;
+    return h->aborted && used >= 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : used;
+}
+
+/* Give bytes to nghttp2, stopping where a frame is to be checked in the light of those before. */
+static ssize_t take_input(struct http2_session *h, const uint8_t *data, size_t n)
+{
+    size_t seen = 0, fed = 0;
+    while (http2_strict_walk(h, data, n, &seen)) {
+        size_t start = seen > HTTP2_FRAME_HEAD ? seen - HTTP2_FRAME_HEAD : 0;
+        if (start > fed) {
+            ssize_t used = feed(h, data + fed, start - fed);
+            if (used < 0)
+                return used;
+            fed = start;
+        }
+        http2_strict_check(h);
+    }
+    return feed(h, data + fed, n - fed);
+}
+
 void http2_session_input(struct http2_session *h, const uint8_t *data, size_t n)
 {
     if (h->aborted || h->error || !h->ng || h->in_input)
         return;
     h->in_input = true;
-    ssize_t used = nghttp2_session_mem_recv(h->ng, data, n);
+    ssize_t used = take_input(h, data, n);
     h->in_input = false;
     if (h->aborted) { /* by an event */
         http2_kick(h);

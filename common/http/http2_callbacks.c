@@ -14,6 +14,16 @@ static struct http2_stream *stream_by_id(nghttp2_session *ng, int32_t id)
     return id > 0 ? nghttp2_session_get_stream_user_data(ng, id) : NULL;
 }
 
+/* Among others a request that nghttp2 refuses: no stream comes of it. */
+static int on_invalid_frame(nghttp2_session *ng, const nghttp2_frame *frame, int error, void *user)
+{
+    (void)ng;
+    (void)error;
+    if (frame->hd.type == NGHTTP2_HEADERS)
+        http2_strict_note_reset(user, frame->hd.stream_id);
+    return 0;
+}
+
 static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
     struct http2_session *h = user;
@@ -131,6 +141,8 @@ static void headers_arrived(struct http2_session *h, struct http2_stream *st, bo
             return;
         }
     } else {
+        if (end && h->acceptor && !st->is_connect && st->head.content_length < 0)
+            st->head.content_length = 0;
         if (h->acceptor)
             request_arrived(st);
         else
@@ -176,10 +188,8 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const u
     struct http2_stream *st = stream_by_id(ng, id);
     if (!st || st->gone || n == 0)
         return 0;
-    if (is_deaf(st)) {
-        nghttp2_session_consume_stream(ng, id, n);
-        return 0;
-    }
+    if (is_deaf(st))
+        return 0; /* no credit: it has no more to send than fits in the window, or is reset */
     st->unconsumed += n;
     http2_stream_hold(st, n);
     if (!st->gone && st->s.events && st->s.events->on_data)
@@ -222,6 +232,8 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
             http2_fail(h, EPROTO);
         return 0;
     }
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+        http2_strict_note_reset(h, frame->hd.stream_id);
     struct http2_stream *st = stream_by_id(ng, frame->hd.stream_id);
     if (!st || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA))
         return 0;
@@ -231,7 +243,7 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
     st->end_wired = true;
     /* The response is complete: what the client still sends of its request would wait forever. */
     if (h->acceptor && !st->tunnel && !nghttp2_session_get_stream_remote_close(ng, st->id))
-        nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_NO_ERROR);
+        http2_late_add(st);
     return 0;
 }
 
@@ -240,6 +252,7 @@ nghttp2_session_callbacks *http2_callbacks_new(void)
     nghttp2_session_callbacks *c;
     if (nghttp2_session_callbacks_new(&c) != 0)
         return NULL;
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(c, on_invalid_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(c, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(c, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback(c, on_invalid_header);

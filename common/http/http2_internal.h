@@ -9,6 +9,17 @@
 
 #include <nghttp2/nghttp2.h>
 
+/* See http2_strict.c. */
+struct http2_strict {
+    uint32_t skip;     /* bytes until the next frame's head */
+    uint8_t head[14];  /* of the frame that is arriving, and a priority behind it */
+    uint8_t at;        /* bytes of it */
+    int32_t highest;   /* newest stream of the client */
+    int32_t forgotten; /* resets of streams up to this one may be forgotten */
+    int32_t *resets;   /* a ring; NULL before the first */
+    size_t nresets;
+};
+
 struct http2_session {
     uv_loop_t *loop;
     struct io *io; /* borrowed */
@@ -26,8 +37,11 @@ struct http2_session {
     size_t open;          /* streams that nghttp2 knows */
     size_t held;          /* bytes held by all streams, both directions */
     struct deferred work; /* writes, and the end of the session */
-    uv_timer_t idle;
-    bool idle_open, idle_on;
+    struct http2_strict strict;
+    struct list late; /* streams answered before their request had ended, oldest first */
+    uv_timer_t idle, late_timer;
+    int handles; /* of the timers; they are a server's */
+    bool timers_open, idle_on;
     bool in_input, in_output;
     bool aborted;  /* the owner is gone; freed when the last stream is */
     bool enforced; /* streams were reset because too much was held */
@@ -59,6 +73,8 @@ struct http2_stream {
     struct http2_session *h; /* lives as long as the stream */
     struct list node;
     struct list waiting;
+    struct list late;
+    uint64_t late_ms;
     struct deferred wake; /* on_writable and on_close */
     int32_t id;           /* -1: the request was not sent */
 
@@ -128,6 +144,10 @@ struct http2_stream {
 #define HTTP2_INFORMATIONAL_MAX 8
 #define HTTP2_RESETS_RAISED     100000
 
+/* How long a client whose request was answered early may take to end it before it is reset: most
+ * are about to. */
+#define HTTP2_LATE_MS 100
+
 /* RFC 9218 urgency by what a stream sent within the last second. */
 #define HTTP2_URGENCY_SMALL 1
 #define HTTP2_URGENCY_BULK  5
@@ -150,6 +170,23 @@ void http2_fail(struct http2_session *h, int errnum);
 
 /* Reset streams until the session holds no more than it may. */
 void http2_enforce_held(struct http2_session *h);
+
+/* The response has ended and the request has not. */
+void http2_late_add(struct http2_stream *st);
+
+/* http2_strict.c */
+void http2_strict_init(struct http2_session *h);
+void http2_strict_deinit(struct http2_session *h);
+
+/* Look at bytes that nghttp2 will get, from *seen on, up to the head of a frame that is to be
+ * checked, which *seen is then behind: nghttp2 takes what is before the head, then
+ * http2_strict_check() follows. false: nothing is to be checked in the rest. */
+#define HTTP2_FRAME_HEAD 9
+bool http2_strict_walk(struct http2_session *h, const uint8_t *data, size_t n, size_t *seen);
+void http2_strict_check(struct http2_session *h);
+
+/* A stream is reset by this side: the client may not know yet. */
+void http2_strict_note_reset(struct http2_session *h, int32_t id);
 
 /* http2_callbacks.c */
 nghttp2_session_callbacks *http2_callbacks_new(void);

@@ -28,6 +28,7 @@ void http2_stream_maybe_free(struct http2_stream *st)
         return;
     list_remove(&st->node);
     list_remove(&st->waiting);
+    list_remove(&st->late);
     defer_cancel(&st->wake);
     http2_file_drop_all(st);
     free(st->read_buf);
@@ -40,6 +41,7 @@ void http2_stream_maybe_free(struct http2_stream *st)
 void http2_stream_left_ng(struct http2_stream *st)
 {
     st->in_ng = false;
+    list_remove(&st->late);
     st->h->open--;
     http2_stream_maybe_free(st);
 }
@@ -248,6 +250,13 @@ static int send_response(struct http2_stream *st, const nghttp2_nv *nv, size_t n
     return rc == 0 ? 0 : -ENOMEM;
 }
 
+/* A response that has no body, whatever the handler sends. */
+static bool is_bodyless(const struct http2_stream *st, const struct http_head *head)
+{
+    return st->h->acceptor && (head->status == 204 || head->status == 304 ||
+                               str_eq(st->head.method, STR("HEAD")));
+}
+
 static int stream_send_head(struct http_stream *s, const struct http_head *head, bool end)
 {
     struct http2_stream *st = http2_stream_of(s);
@@ -261,6 +270,7 @@ static int stream_send_head(struct http_stream *s, const struct http_head *head,
     nghttp2_nv *nv = http2_head_write(st, head, &n, &rc);
     if (!nv)
         return rc;
+    end = end || is_bodyless(st, head);
     rc = h->acceptor ? send_response(st, nv, n, end) : send_request(st, nv, n, end);
     free(nv);
     if (rc < 0)
