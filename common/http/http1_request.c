@@ -29,6 +29,19 @@ static void start_exchange(struct http1_conn *c, struct exchange *x)
     send_continue(c, x);
 }
 
+/* Whether the first line is that of any HTTP: "... HTTP/x.y", or HTTP/0.9's "GET ...". */
+static bool is_http(const uint8_t *p, size_t n)
+{
+    struct str rest = { (const char *)p, n };
+    struct str line = str_split(&rest, '\n');
+    if (str_starts(line, STR("GET")))
+        return true;
+    for (; line.n >= 5; line = str_from(line, 1))
+        if (str_eq_nocase((struct str){ line.p, 5 }, STR("HTTP/")))
+            return true;
+    return false;
+}
+
 /* The head is p[0..n). */
 static void take_head(struct http1_conn *c, const uint8_t *p, size_t n)
 {
@@ -45,7 +58,12 @@ static void take_head(struct http1_conn *c, const uint8_t *p, size_t n)
     if (status) {
         arena_deinit(&x->s.arena);
         free(x);
-        http1_conn_refuse(c, status, why);
+        /* Who speaks another protocol, HTTP/2 with a preface that is none for example, cannot read
+         * our answer and may take it for something else. */
+        if (is_http(p, n))
+            http1_conn_refuse(c, status, why);
+        else
+            http1_conn_linger(c);
         return;
     }
     start_exchange(c, x);
