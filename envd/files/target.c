@@ -1,6 +1,7 @@
 #include "envd/files/target.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/fault.h"
 #include "common/base/fileio.h"
 #include "envd/core/path.h"
 #include "envd/filesystem/temp_name.h"
@@ -107,7 +108,10 @@ static int open_temp(struct target *t)
     char dir[PATH_MAX];
     if (!str_copy(dir_of(t->path), dir, sizeof(dir)) || !temp_pattern(t))
         return -ENAMETOOLONG;
-    t->fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (FAULT_POINT("files.nameless"))
+        errno = EOPNOTSUPP;
+    else
+        t->fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     t->is_nameless = t->fd >= 0;
     if (t->fd >= 0)
         return 0;
@@ -143,7 +147,7 @@ int target_open(struct target *t, const char *path, const struct user *user, str
 
 int target_write(struct target *t, const void *data, size_t n, struct err *err)
 {
-    int rc = fd_write_all(t->fd, data, n);
+    int rc = FAULT_POINT("files.quota") ? -EDQUOT : fd_write_all(t->fd, data, n);
     return rc < 0 ? fail(err, -rc, t, "write") : 0;
 }
 

@@ -164,6 +164,45 @@ static void test_no_inodes(void **state)
     on_small_disk(*state, "size=1m,nr_inodes=2", 10, "not enough inodes available");
 }
 
+#ifdef SANDPIT_FAULT_POINTS
+/* A file system that has no nameless files. */
+static void test_temporary_names(void **state)
+{
+    struct fixture *x = *state;
+    static struct target t;
+    struct user user = tester();
+    struct err err = { 0 };
+    setenv("SANDPIT_FAULTS", "files.nameless", 1);
+    tempdir_write(&x->dir, "home/f", "old");
+    assert_int_equal(target_open(&t, tempdir_path(&x->dir, "home/f"), &user, &err), 0);
+    assert_int_equal(tempdir_count(&x->dir, "home"), 2);
+    target_abandon(&t);
+    assert_int_equal(tempdir_count(&x->dir, "home"), 1);
+    assert_int_equal(write_file(tempdir_path(&x->dir, "home/f"), 5, &err), 0);
+    assert_int_equal(write_file(tempdir_path(&x->dir, "home/g"), 5, &err), 0);
+    unsetenv("SANDPIT_FAULTS");
+    assert_int_equal(tempdir_count(&x->dir, "home"), 2);
+    struct stat st;
+    assert_int_equal(stat(tempdir_path(&x->dir, "home/g"), &st), 0);
+    assert_int_equal(st.st_mode, S_IFREG | 0644);
+    assert_int_equal(st.st_size, 5);
+}
+
+static void test_a_quota(void **state)
+{
+    struct fixture *x = *state;
+    struct err err = { 0 };
+    tempdir_write(&x->dir, "home/f", "old");
+    setenv("SANDPIT_FAULTS", "files.quota", 1);
+    assert_int_equal(write_file(tempdir_path(&x->dir, "home/f"), 5, &err), -EDQUOT);
+    unsetenv("SANDPIT_FAULTS");
+    assert_int_equal(err.code, ERR_EXHAUSTED);
+    assert_string_equal(err.msg, "not enough disk space available");
+    AUTO_FREE char *text = tempdir_read(&x->dir, "home/f");
+    assert_string_equal(text, "old");
+}
+#endif
+
 /* A file that is mounted on its own cannot be renamed over. */
 static void run_on_mounted_file(const struct fixture *x)
 {
@@ -211,6 +250,10 @@ int main(void)
         CASE(test_full_disk),
         CASE(test_no_inodes),
         CASE(test_a_mounted_file),
+#ifdef SANDPIT_FAULT_POINTS
+        CASE(test_temporary_names),
+        CASE(test_a_quota),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -258,6 +258,24 @@ static void test_bad_requests(void **state)
     assert_int_equal(tempdir_count(&x->dir, "home"), 0);
 }
 
+#ifdef SANDPIT_FAULT_POINTS
+static void test_a_full_disk(void **state)
+{
+    struct fixture *x = *state;
+    setenv("SANDPIT_FAULTS", "files.quota", 1);
+    begin(x, "/files?path=f", "application/octet-stream");
+    x->f.request.content_length = 12;
+    files_upload(&x->r);
+    send_text(x, "twelve bytes");
+    fake_stream_end(&x->f);
+    fixture_assert_error(x, 507, "attempted to write 12 bytes: not enough disk space available");
+    post_parts(x, "/files?path=f", FILE_PART("a", "1") "--B--", 1000);
+    fixture_assert_error(x, 507, "not enough disk space available");
+    unsetenv("SANDPIT_FAULTS");
+    assert_int_equal(tempdir_count(&x->dir, "home"), 0);
+}
+#endif
+
 /* The text as one gzip member; returns its length. */
 static size_t compress_text(const char *text, size_t n, uint8_t *out, size_t size)
 {
@@ -416,6 +434,9 @@ int main(void)
         CASE(test_bad_targets),
         CASE(test_bad_requests),
         CASE(test_gzip),
+#ifdef SANDPIT_FAULT_POINTS
+        CASE(test_a_full_disk),
+#endif
         CASE(test_access_is_checked_at_once),
         CASE(test_an_error_waits_for_the_body),
         CASE(test_metadata),
