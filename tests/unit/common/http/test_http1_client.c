@@ -250,6 +250,46 @@ static void test_a_file_is_a_body(void **state)
     stop(&e);
 }
 
+static void test_a_file_over_a_stream_that_cannot_send_files(void **state)
+{
+    (void)state;
+    struct end e;
+    struct call c = { 0 };
+    start(&e, false);
+    struct io_ops plain = *e.fd->io.ops;
+    plain.send_file = NULL;
+    e.fd->io.ops = &plain;
+    size_t n = 2000000;
+    AUTO_FREE uint8_t *pattern = malloc(n);
+    for (size_t i = 0; i < n; i++)
+        pattern[i] = (uint8_t)(i * 7 + i / 251);
+    int fd = memfd_create("test", MFD_CLOEXEC);
+    assert_int_equal(write(fd, pattern, n), (ssize_t)n);
+
+    begin(&e, &c, "PUT", (int64_t)n, false);
+    test_peer_pull(&e.peer);
+    buf_clear(&e.peer.got);
+    e.inside = true;
+    http_send_file(c.s, fd, 0, n - 3);
+    http_send_data(c.s, "end", 3);
+    http_send_end(c.s);
+    e.inside = false;
+    assert_true(io_pending(&e.fd->io) <= IO_HIGH_WATER + 65536); /* not the whole file */
+    LOOP_UNTIL(&e.t, (test_peer_pull(&e.peer), buf_len(&e.peer.got) == n));
+    assert_memory_equal(buf_head(&e.peer.got), pattern, n - 3);
+    assert_memory_equal(buf_head(&e.peer.got) + n - 3, "end", 3);
+    answer(&e, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_int_equal(c.closes, 1);
+
+    begin(&e, &c, "PUT", 100, false); /* shorter than promised */
+    fd = memfd_create("test", MFD_CLOEXEC);
+    assert_int_equal(write(fd, "abc", 3), 3);
+    http_send_file(c.s, fd, 0, 100);
+    LOOP_UNTIL(&e.t, c.closes == 1);
+    assert_int_equal(c.errnum, EIO);
+    stop(&e);
+}
+
 static void test_interim_responses_are_passed_over(void **state)
 {
     (void)state;
@@ -697,6 +737,7 @@ int main(void)
         cmocka_unit_test(test_requests_are_written_anew),
         cmocka_unit_test(test_bodies_are_framed),
         cmocka_unit_test(test_a_file_is_a_body),
+        cmocka_unit_test(test_a_file_over_a_stream_that_cannot_send_files),
         cmocka_unit_test(test_interim_responses_are_passed_over),
         cmocka_unit_test(test_responses_without_a_body),
         cmocka_unit_test(test_body_until_the_end),

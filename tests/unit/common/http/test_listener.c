@@ -36,6 +36,7 @@ static void on_request(struct http_acceptor *a, struct http_stream *s, const str
 {
     struct server *v = container_of(a, struct server, acceptor);
     v->requests++;
+    assert_int_equal(head->content_length, 0); /* without a body, by either protocol */
     if (!str_eq(head->target, STR("/hold"))) {
         http_respond(s, 200, "text/plain", s->is_http2 ? "two" : "one", 3);
         return;
