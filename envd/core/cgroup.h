@@ -4,7 +4,7 @@
 
 #include "envd/core/envd.h"
 
-/* Make the groups `user` and `ptys` below root and open their cgroup.procs in e. Where that cannot
+/* Make the groups `user` and `ptys` below root and open their directories in e. Where that cannot
  * be done both stay -1, with one line in the log. */
 void cgroup_setup(struct envd *e, const char *root);
 

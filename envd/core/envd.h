@@ -35,7 +35,7 @@ struct envd {
     struct process_registry *processes;
     struct watch_registry *watches; /* envd/filesystem; made when first needed */
     struct envd_link *link;         /* NULL on a host */
-    /* cgroup.procs of the groups that processes are put into; -1 where there are no cgroups. */
+    /* Directories of the cgroups that processes are put into; -1 where there are none. */
     int cgroup_user, cgroup_ptys;
 };
 

@@ -154,7 +154,7 @@ static int run(struct process *p, const struct process_start *start, struct err 
             .out = ends.out,
             .err = ends.err,
             .tty = start->is_pty,
-            .cgroup_procs = start->cgroup_procs,
+            .cgroup = start->cgroup,
         };
         rc = spawn(&s, start->arena, &p->pid, err);
     }

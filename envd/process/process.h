@@ -117,7 +117,7 @@ struct process_start {
     bool stdin_open;
     bool is_pty;
     uint16_t cols, rows;
-    int cgroup_procs;     /* -1: none */
+    int cgroup;           /* a directory; -1: none */
     uint64_t deadline_ms; /* 0: none */
     struct arena *arena;
 };

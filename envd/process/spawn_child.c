@@ -80,6 +80,14 @@ CHILD static void close_others(void)
         close(fd);
 }
 
+CHILD static void join_cgroup(struct spawn_plan *p)
+{
+    int fd = openat(p->s->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "0", 1) < 0)
+        give_up(p, SPAWN_CGROUP);
+    close(fd);
+}
+
 /* What cannot be set (no /proc, no right) is left as it is. */
 CHILD static void set_priorities(void)
 {
@@ -152,8 +160,8 @@ CHILD int spawn_child(void *arg)
     set_files(p);
     if (p->s->tty && ioctl(0, TIOCSCTTY, 0) < 0)
         give_up(p, SPAWN_TTY);
-    if (p->s->cgroup_procs >= 0 && write(p->s->cgroup_procs, "0", 1) < 0)
-        give_up(p, SPAWN_CGROUP);
+    if (p->join_cgroup)
+        join_cgroup(p);
     set_priorities();
     close_others();
     umask(SPAWN_UMASK);

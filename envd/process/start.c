@@ -74,7 +74,7 @@ static int start(struct rpc_call *call, const Process__StartRequest *req, struct
         return rc;
     s.env = env;
     bool is_system = s.tag && strcmp(s.tag, SYSTEM_TAG) == 0;
-    s.cgroup_procs = is_system ? -1 : s.is_pty ? e->cgroup_ptys : e->cgroup_user;
+    s.cgroup = is_system ? -1 : s.is_pty ? e->cgroup_ptys : e->cgroup_user;
     return process_start(e->processes, &s, out, err);
 }
 

@@ -239,8 +239,8 @@ static void failures_are_told_and_undone(void **state)
     setenv("SANDPIT_FAULTS", "process.clone", 1);
     struct rpc_call *c = start_script(&h, "exit 0", NULL);
     unsetenv("SANDPIT_FAULTS");
-    assert_int_equal(c->err.code, ERR_INVALID);
-    assert_string_equal(c->err.msg, "cannot start a process: Resource temporarily unavailable");
+    assert_int_equal(c->err.code, ERR_EXHAUSTED);
+    assert_string_equal(c->err.msg, "cannot start a process: as many run as are allowed");
     run_some(&h, 30);
     assert_int_equal(open_files(), before);
     harness_close(&h);
