@@ -6,6 +6,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static size_t count_fds(void)
+{
+    uv_loop_t loop; /* the first one opens descriptors for good */
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    struct tempdir proc = { .path = "/proc/self" };
+    return tempdir_count(&proc, "fd");
+}
+
 int fixture_setup(void **state)
 {
     static char passwd[PATH_MAX];
@@ -27,6 +36,7 @@ int fixture_setup(void **state)
     tempdir_write(&x->dir, "group", line);
     user_set_files(passwd, group);
     str_copy(STR("tester"), x->envd.default_user, sizeof(x->envd.default_user));
+    x->fds = count_fds();
     *state = x;
     return 0;
 }
@@ -42,6 +52,7 @@ int fixture_teardown(void **state)
 {
     struct fixture *x = *state;
     end_request(x);
+    assert_int_equal(count_fds(), x->fds);
     tempdir_deinit(&x->dir);
     free(x);
     return 0;

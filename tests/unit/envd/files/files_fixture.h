@@ -17,6 +17,7 @@ struct fixture {
     struct fake_stream f;
     struct http_request r;
     bool is_open; /* a request is there */
+    size_t fds;   /* open at the start, and again in the end */
 };
 
 /* For cmocka: set up and tear down; *state is the fixture. */
