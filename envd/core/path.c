@@ -1,11 +1,14 @@
 #include "envd/core/path.h"
 
+#include "common/base/path_clean.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* dir and rest with a slash between them. */
 static int join(const char *dir, struct str rest, char *out, struct err *err)
 {
     bool slash = rest.n && dir[0] && dir[strlen(dir) - 1] != '/';
@@ -14,6 +17,15 @@ static int join(const char *dir, struct str rest, char *out, struct err *err)
         return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is longer than %d bytes",
                        PATH_MAX - 1);
     return 0;
+}
+
+/* What a relative path means is told back to the client, so it is told without detours. */
+static int join_home(const struct user *user, struct str rest, char *out, struct err *err)
+{
+    int rc = join(user->home, rest, out, err);
+    if (rc == 0 && out[0] == '/')
+        out[path_clean(out, strlen(out))] = '\0';
+    return rc;
 }
 
 int path_resolve(const struct user *user, struct str path, const char *default_workdir, char *out,
@@ -31,11 +43,11 @@ int path_resolve(const struct user *user, struct str path, const char *default_w
     if (path.p[0] == '/')
         return join("", path, out, err);
     if (path.p[0] != '~')
-        return join(user->home, path, out, err);
+        return join_home(user, path, out, err);
     if (path.n == 1)
         return join(user->home, STR(""), out, err);
     if (path.p[1] == '/')
-        return join(user->home, str_from(path, 2), out, err);
+        return join_home(user, str_from(path, 2), out, err);
     return err_set(err, ERR_INVALID, EINVAL, "cannot expand user-specific home dir");
 }
 

@@ -7,7 +7,8 @@
 
 /*
  * Empty -> default_workdir, or home when that is empty. "~" or "~/x" -> home of the user; "~other"
- * -> ERR_INVALID. Absolute -> as is. Relative -> below the user's home. A NUL inside or a path over
+ * -> ERR_INVALID. Absolute -> as is. Relative -> below the user's home, then cleaned (what is
+ * joined is cleaned, what is absolute is not). A NUL inside or a path over
  * PATH_MAX is ERR_INVALID. `out` holds PATH_MAX bytes.
  */
 int path_resolve(const struct user *user, struct str path, const char *default_workdir, char *out,

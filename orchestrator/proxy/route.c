@@ -1,6 +1,7 @@
 #include "orchestrator/proxy/route.h"
 
 #include "common/base/encode.h"
+#include "common/base/path_clean.h"
 
 #include <arpa/inet.h>
 
@@ -115,29 +116,6 @@ const char *proxy_route_message(enum proxy_route_result result)
     return NULL;
 }
 
-/* Resolve "." and ".." and double slashes in place; the path keeps its leading slash. */
-static void clean_path(struct buf *b)
-{
-    struct str rest = buf_str(b);
-    struct buf out = { 0 };
-    while (rest.p) {
-        struct str part = str_split(&rest, '/');
-        if (part.n == 0 || str_eq(part, STR(".")))
-            continue;
-        if (str_eq(part, STR(".."))) {
-            while (out.len && out.data[out.len - 1] != '/')
-                out.len--;
-            if (out.len)
-                out.len--;
-            continue;
-        }
-        buf_putc(&out, '/');
-        buf_append_str(&out, part);
-    }
-    buf_deinit(b);
-    *b = out;
-}
-
 bool proxy_path_is_internal(struct str target)
 {
     static const struct str internal[] = { STR("/init"),     STR("/freeze"),   STR("/unfreeze"),
@@ -149,8 +127,8 @@ bool proxy_path_is_internal(struct str target)
     struct buf path = { 0 };
     /* A path that cannot be decoded is no route of envd's either; it may pass. */
     bool hit = false;
-    if (percent_decode(&path, target, false)) {
-        clean_path(&path);
+    if (percent_decode(&path, target, false) && buf_len(&path) && path.data[0] == '/') {
+        path.len = path_clean((char *)path.data, path.len);
         for (size_t i = 0; i < sizeof(internal) / sizeof(internal[0]); i++)
             hit = hit || str_eq(buf_str(&path), internal[i]);
         hit = hit || str_starts(buf_str(&path), STR("/sandpit."));

@@ -1,10 +1,22 @@
 /* Path rules. Input: default working directory, line feed, path. What is resolved is absolute,
- * fits, and ends in what was asked for. */
+ * fits, and is what was asked for: absolute paths as they are, others cleaned. */
 #include "envd/core/path.h"
 
 #include <assert.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* No empty part, no "." and no "..". */
+static void assert_clean(struct str path)
+{
+    struct str rest = str_from(path, 1);
+    if (rest.n == 0)
+        return;
+    while (rest.p) {
+        struct str part = str_split(&rest, '/');
+        assert(part.n && !str_eq(part, STR(".")) && !str_eq(part, STR("..")));
+    }
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -27,11 +39,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(!path.n || !memchr(path.p, '\0', path.n));
     if (path.n && path.p[0] == '/')
         assert(str_eq(got, path));
-    else if (path.n && path.p[0] != '~')
-        assert(str_starts(got, STR("/home/user/")) && str_eq(str_from(got, got.n - path.n), path));
     else if (path.n == 0)
         assert(str_eq(got, workdir[0] ? str_of(workdir) : STR("/home/user")));
     else
-        assert(str_starts(got, STR("/home/user")));
+        assert_clean(got);
     return 0;
 }

@@ -21,8 +21,11 @@ static void resolves(void **state)
         { "~/x", "/work", "/home/someone/x" },
         { "a/b", "/work", "/home/someone/a/b" },
         { "/a/../b", "", "/a/../b" },
-        { "../x", "", "/home/someone/../x" },
-        { "./~", "", "/home/someone/./~" },
+        { "./a//b/", "", "/home/someone/a/b" },
+        { "../../../..", "", "/" },
+        { "~/../x/.", "", "/home/x" },
+        { "../x", "", "/home/x" },
+        { "./~", "", "/home/someone/~" },
     };
     char out[PATH_MAX];
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
