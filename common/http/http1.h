@@ -44,7 +44,8 @@ void http1_conn_abort(struct http1_conn *c);
 /*
  * A client connection that makes one request at a time over `io`, which it takes over: `io` points
  * into an object allocated by the caller; free_io(io) is called after its on_closed. io->events is
- * replaced, reading is started. NULL when memory is out; then io is still the caller's. Used over TCP or unix sockets (io_fd) and over CONNECT tunnels (io_tunnel).
+ * replaced, reading is started. NULL when memory is out; then io is still the caller's. Used over
+ * TCP or unix sockets (io_fd) and over CONNECT tunnels (io_tunnel).
  */
 struct http1_client;
 struct http1_client *http1_client_new(uv_loop_t *loop, struct defer_queue *defer, struct io *io,

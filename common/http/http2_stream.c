@@ -253,8 +253,8 @@ static int send_response(struct http2_stream *st, const nghttp2_nv *nv, size_t n
 /* A response that has no body, whatever the handler sends. */
 static bool is_bodyless(const struct http2_stream *st, const struct http_head *head)
 {
-    return st->h->acceptor && (head->status == 204 || head->status == 304 ||
-                               str_eq(st->head.method, STR("HEAD")));
+    return st->h->acceptor &&
+           (head->status == 204 || head->status == 304 || str_eq(st->head.method, STR("HEAD")));
 }
 
 static int stream_send_head(struct http_stream *s, const struct http_head *head, bool end)
