@@ -58,8 +58,9 @@ static unsigned long long pids_for(const struct group *g)
 {
     struct buf text = { 0 };
     uint64_t threads = 0;
-    if (file_read(THREADS_MAX_PATH, 64, &text, NULL) < 0 ||
-        !str_to_u64(str_trim(buf_str(&text)), INT_MAX, &threads))
+    int rc = file_read(THREADS_MAX_PATH, 64, &text, NULL);
+    struct str rest = buf_str(&text);
+    if (rc < 0 || !str_to_u64(str_split(&rest, '\n'), INT_MAX, &threads))
         threads = PIDS_DEFAULT * 8 / g->pids_eighths;
     buf_deinit(&text);
     return threads * g->pids_eighths / 8;
