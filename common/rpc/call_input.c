@@ -126,7 +126,9 @@ static void hold(struct rpc_call *call, struct str data)
 /* A body that is one message: decoded in place when it came in one piece. */
 static void take_body(struct rpc_call *call, struct str data)
 {
-    if (buf_len(&call->in) + data.n > rpc_wire_max(call))
+    if (call->by_get)
+        rpc_fail(call, ERR_INVALID, "the message of a GET is in its query, not in a body");
+    else if (buf_len(&call->in) + data.n > rpc_wire_max(call))
         rpc_fail(call, ERR_EXHAUSTED, "message is larger than the limit of %zu bytes",
                  rpc_message_max(call));
     else if (buf_len(&call->in) == 0 && call->head->content_length == (int64_t)data.n)

@@ -21,6 +21,13 @@ static void echo(struct rpc_call *call, const Test__Everything *in)
     rpc_send(call, &out.base);
 }
 
+static void fail_with_details(struct rpc_call *call)
+{
+    rpc_call_add_detail(call, "test.A", "\1\2\3", 3);
+    rpc_call_add_detail(call, "test.B", "", 0);
+    rpc_fail(call, ERR_NOT_FOUND, "with details");
+}
+
 /* What the message's text asks for. false: it is an ordinary one. */
 static bool obey(struct rpc_call *call, const Test__Everything *in)
 {
@@ -30,6 +37,8 @@ static bool obey(struct rpc_call *call, const Test__Everything *in)
     rpc_call_set_user(call, f);
     if (strcmp(in->a_string, "fail") == 0)
         rpc_fail(call, ERR_NOT_FOUND, "no such \"thing\"");
+    else if (strcmp(in->a_string, "details") == 0)
+        fail_with_details(call);
     else if (strcmp(in->a_string, "none") == 0)
         rpc_finish(call, NULL);
     else if (strcmp(in->a_string, "hold") == 0)
@@ -48,6 +57,15 @@ static void on_unary(struct rpc_call *call, ProtobufCMessage *msg)
         return;
     rpc_call_add_header(call, "x-header", "one");
     rpc_call_add_trailer(call, "x-trailer", "two");
+    echo(call, in);
+    rpc_finish(call, NULL);
+}
+
+static void on_plain_unary(struct rpc_call *call, ProtobufCMessage *msg)
+{
+    const Test__Everything *in = (const void *)msg;
+    if (obey(call, in))
+        return;
     echo(call, in);
     rpc_finish(call, NULL);
 }
@@ -117,6 +135,12 @@ static const struct rpc_method methods[] = {
       .kind = RPC_UNARY,
       EVERYTHING,
       .on_message = on_unary,
+      .on_close = on_close },
+    { .path = "/test.Service/Idempotent",
+      .kind = RPC_UNARY,
+      EVERYTHING,
+      .idempotent = true,
+      .on_message = on_plain_unary,
       .on_close = on_close },
     { .path = "/test.Service/ServerStream",
       .kind = RPC_SERVER_STREAM,

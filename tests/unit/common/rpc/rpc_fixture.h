@@ -9,6 +9,7 @@
 /*
  * The service test.Service. What its handlers do is told by the string of each message:
  *   "fail"  end with not_found "no such thing"
+ *   "details"  end with not_found and two details
  *   "none"  end without an answer
  *   "hold"  keep the call in fixture.held
  *   "pause" stop taking messages
