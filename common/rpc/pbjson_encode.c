@@ -12,10 +12,27 @@
 struct encoder {
     struct buf *out;
     const ProtobufCMessageDescriptor *const *types; /* what an Any may hold */
-    int depth;
+    int depth;                                      /* brackets that are open */
 };
 
 static void put_message(struct encoder *e, const ProtobufCMessage *msg);
+
+/* Open a bracket, unless so many are open that no reader would take it. */
+static bool enter(struct encoder *e, char bracket)
+{
+    if (e->depth == PBJSON_DEPTH_MAX || e->out->failed) {
+        e->out->failed = true;
+        return false;
+    }
+    e->depth++;
+    return buf_putc(e->out, bracket);
+}
+
+static void leave(struct encoder *e, char bracket)
+{
+    e->depth--;
+    buf_putc(e->out, bracket);
+}
 
 /* "lowerCamelCase": in front of a member's value. */
 static void put_name(struct buf *out, const char *name)
@@ -167,7 +184,8 @@ static void put_map(struct encoder *e, const ProtobufCFieldDescriptor *field, co
                     size_t n)
 {
     const ProtobufCMessageDescriptor *entry = field->descriptor;
-    buf_putc(e->out, '{');
+    if (!enter(e, '{'))
+        return;
     for (size_t i = 0; i < n; i++) {
         const ProtobufCMessage *item = ((const ProtobufCMessage *const *)(const void *)array)[i];
         if (i)
@@ -176,20 +194,21 @@ static void put_map(struct encoder *e, const ProtobufCFieldDescriptor *field, co
         buf_putc(e->out, ':');
         put_value(e, &entry->fields[1], pb_member_const(item, &entry->fields[1]), false);
     }
-    buf_putc(e->out, '}');
+    leave(e, '}');
 }
 
 static void put_repeated(struct encoder *e, const ProtobufCFieldDescriptor *field,
                          const char *array, size_t n)
 {
     size_t size = pb_value_size(field->type);
-    buf_putc(e->out, '[');
+    if (!enter(e, '['))
+        return;
     for (size_t i = 0; i < n; i++) {
         if (i)
             buf_putc(e->out, ',');
         put_value(e, field, array + i * size, false);
     }
-    buf_putc(e->out, ']');
+    leave(e, ']');
 }
 
 static void put_time(struct buf *out, const ProtobufCMessage *msg, enum pb_special special)
@@ -251,8 +270,10 @@ static void put_any(struct encoder *e, const ProtobufCMessage *any)
     if (type)
         msg = pbwire_decode(type, (struct str){ (const char *)value->data, value->len }, &arena,
                             NULL);
-    if (msg) {
-        buf_puts(e->out, "{\"@type\":");
+    if (!msg) {
+        e->out->failed = true;
+    } else if (enter(e, '{')) {
+        buf_puts(e->out, "\"@type\":");
         json_text_quote(e->out, url);
         if (pb_special_of(type) == PB_PLAIN) {
             put_fields(e, msg, false);
@@ -260,9 +281,7 @@ static void put_any(struct encoder *e, const ProtobufCMessage *any)
             buf_puts(e->out, ",\"value\":");
             put_message(e, msg);
         }
-        buf_putc(e->out, '}');
-    } else {
-        e->out->failed = true;
+        leave(e, '}');
     }
     arena_deinit(&arena);
 }
@@ -271,11 +290,6 @@ static void put_message(struct encoder *e, const ProtobufCMessage *msg)
 {
     const ProtobufCFieldDescriptor *fields = msg->descriptor->fields;
     enum pb_special special = pb_special_of(msg->descriptor);
-    if (e->depth > PBJSON_DEPTH_MAX || e->out->failed) {
-        e->out->failed = true;
-        return;
-    }
-    e->depth++;
     switch (special) {
     case PB_TIMESTAMP:
     case PB_DURATION:
@@ -289,11 +303,11 @@ static void put_message(struct encoder *e, const ProtobufCMessage *msg)
         break;
     case PB_PLAIN:
     default:
-        buf_putc(e->out, '{');
-        put_fields(e, msg, true);
-        buf_putc(e->out, '}');
+        if (enter(e, '{')) {
+            put_fields(e, msg, true);
+            leave(e, '}');
+        }
     }
-    e->depth--;
 }
 
 bool pbjson_encode_typed(const ProtobufCMessage *msg,

@@ -1,13 +1,15 @@
 /*
- * Bodies of RPC requests in any pieces. The input: a byte that chooses method and content type, one
- * for the size of the pieces, one for what the handler does, then the body. Whatever comes, the
- * server answers once and in order, and gives back every byte of credit.
+ * Bodies of RPC requests in any pieces, compressed or not, and queries of Connect's GET. The input:
+ * a byte that chooses method and content type, one for the size of the pieces, one for what the
+ * handler does, then the body or the query. Whatever comes, the server answers once and in order,
+ * and gives back every byte of credit.
  */
 #include "common/rpc/rpc.h"
 #include "process.pb-c.h"
 #include "tests/support/fake_stream.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -15,7 +17,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define MESSAGE_MAX 4096
 
 /* What the handlers do, by bits. */
-enum { DO_REPLY = 1, DO_FAIL = 2, DO_PAUSE = 4, DO_SEND_MORE = 8, DO_TIMEOUT = 16, DO_CUT = 32 };
+enum {
+    DO_REPLY = 1,
+    DO_FAIL = 2,
+    DO_PAUSE = 4,
+    DO_SEND_MORE = 8,
+    DO_TIMEOUT = 16,
+    DO_CUT = 32,
+    DO_GZIP = 64,
+};
 
 struct fuzz {
     unsigned plan;
@@ -82,6 +92,13 @@ static void on_close(struct rpc_call *call)
     }
 static const struct rpc_method methods[] = {
     METHOD("Unary", RPC_UNARY),
+    { .path = "/f.F/Get",
+      .kind = RPC_UNARY,
+      .idempotent = true,
+      .input = &process__stream_input_request__descriptor,
+      .output = &process__stream_input_request__descriptor,
+      .on_message = on_message,
+      .on_close = on_close },
     METHOD("Server", RPC_SERVER_STREAM),
     METHOD("Client", RPC_CLIENT_STREAM),
     METHOD("Bidi", RPC_BIDI),
@@ -98,10 +115,18 @@ static const struct {
     { "/f.F/Bidi", "application/connect+json" },   { "/f.F/Bidi", "application/connect+proto" },
     { "/f.F/Unary", "application/grpc" },          { "/f.F/Server", "application/grpc+json" },
     { "/f.F/Client", "application/grpc+proto" },   { "/f.F/Bidi", "application/grpc" },
+    { "/f.F/Unary", "application/grpc-web" },      { "/f.F/Server", "application/grpc-web+json" },
+    { "/f.F/Bidi", "application/grpc-web+proto" }, { "/f.F/Get", NULL },
 };
 
-/* The response's envelopes must be whole; in Connect the last one, and only it, is the end. */
-static void check_envelopes(const struct fake_stream *s, bool connect)
+static bool is_connect(const char *content_type)
+{
+    return !content_type || !strstr(content_type, "grpc");
+}
+
+/* The response's envelopes must be whole; the last one, and only it, is the end: 2 in Connect, 0x80
+ * in gRPC-Web, none in gRPC. */
+static void check_envelopes(const struct fake_stream *s, uint8_t end, bool gzip)
 {
     struct str rest = buf_str(&s->body);
     int ends = 0;
@@ -109,31 +134,62 @@ static void check_envelopes(const struct fake_stream *s, bool connect)
         must(rest.n >= 5 && ends == 0);
         const uint8_t *p = (const uint8_t *)rest.p;
         size_t n = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
-        must((p[0] == 0 || (connect && p[0] == 2)) && n <= rest.n - 5);
-        ends += p[0] == 2;
+        must(p[0] == 0 || (gzip && p[0] == 1) || (end && p[0] == end));
+        must(n <= rest.n - 5);
+        ends += end && p[0] == end;
         rest = str_from(rest, n + 5);
     }
-    must(ends == (connect && s->ended));
+    must(ends == (end && s->ended));
 }
 
-static void check_response(const struct fake_stream *s, const char *content_type)
+static void check_response(const struct fake_stream *s, const char *content_type, bool gzip)
 {
     must(!s->was_reset && (!s->ended || s->status));
-    if (s->ended && strstr(content_type, "grpc"))
-        must(fake_stream_trailer(s, "grpc-status") || fake_stream_header(s, "grpc-status"));
-    if (strstr(content_type, "grpc") || strstr(content_type, "connect"))
-        check_envelopes(s, strstr(content_type, "connect"));
+    if (!content_type || strcmp(content_type, "application/json") == 0 ||
+        strcmp(content_type, "application/proto") == 0) {
+        must(!s->ended || gzip || !fake_stream_header(s, "content-encoding"));
+    } else if (strstr(content_type, "connect")) {
+        check_envelopes(s, 2, gzip);
+    } else if (strstr(content_type, "web")) {
+        check_envelopes(s, 0x80, gzip);
+    } else {
+        must(!s->ended || fake_stream_trailer(s, "grpc-status") ||
+             fake_stream_header(s, "grpc-status"));
+        check_envelopes(s, 0, gzip);
+    }
+}
+
+/* Say in every protocol's words that messages may be compressed. */
+static void offer_gzip(struct fake_stream *s)
+{
+    static const char *const names[] = {
+        "content-encoding",        "accept-encoding", "connect-content-encoding",
+        "connect-accept-encoding", "grpc-encoding",   "grpc-accept-encoding"
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        fake_stream_add(s, names[i], "gzip");
 }
 
 static void serve(struct rpc_server *server, struct fuzz *f, const uint8_t *data, size_t size)
 {
     size_t which = data[0] % (sizeof(targets) / sizeof(targets[0])), piece = data[1] + 1U;
+    const char *type = targets[which].content_type;
+    char target[2 * MESSAGE_MAX];
     struct fake_stream s;
-    fake_stream_init(&s, "POST", targets[which].method);
-    fake_stream_add(&s, "content-type", targets[which].content_type);
+    snprintf(target, sizeof(target), "%s", targets[which].method);
+    if (!type)
+        snprintf(target, sizeof(target), "%s?%.*s", targets[which].method, (int)(size - 3),
+                 (const char *)data + 3);
+    fake_stream_init(&s, type ? "POST" : "GET", target);
+    if (type)
+        fake_stream_add(&s, "content-type", type);
+    else
+        size = 3;
+    if (f->plan & DO_GZIP)
+        offer_gzip(&s);
     if (f->plan & DO_TIMEOUT)
-        fake_stream_add(&s, which < 8 ? "connect-timeout-ms" : "grpc-timeout",
-                        which < 8 ? "60000" : "60S");
+        fake_stream_add(&s, is_connect(type) ? "connect-timeout-ms" : "grpc-timeout",
+                        is_connect(type) ? "60000" : "60S");
     s.s.is_http2 = true;
     if (data[1] & 1)
         s.request.content_length = (int64_t)size - 3;
@@ -148,7 +204,7 @@ static void serve(struct rpc_server *server, struct fuzz *f, const uint8_t *data
     }
     uv_run(server->loop, UV_RUN_NOWAIT);
     must(s.given == s.consumed);
-    check_response(&s, targets[which].content_type);
+    check_response(&s, type, f->plan & DO_GZIP);
     /* Every request with a plan to answer was answered. */
     if (!(f->plan & DO_CUT) && (f->plan & (DO_REPLY | DO_FAIL)))
         must(s.ended);
@@ -165,9 +221,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fuzz f = { .plan = data[2] };
     must(uv_loop_init(&loop) == 0);
     defer_queue_init(&defer, &loop);
-    struct rpc_server server = {
-        .loop = &loop, .defer = &defer, .tables = tables, .message_max = MESSAGE_MAX, .context = &f
-    };
+    struct rpc_server server = { .loop = &loop,
+                                 .defer = &defer,
+                                 .tables = tables,
+                                 .message_max = MESSAGE_MAX,
+                                 .gzip_min = 1,
+                                 .context = &f };
     serve(&server, &f, data, size);
     defer_queue_close(&defer);
     uv_run(&loop, UV_RUN_DEFAULT);
