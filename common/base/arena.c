@@ -14,11 +14,56 @@ struct arena_block {
     alignas(max_align_t) uint8_t bytes[];
 };
 
+/* Blocks that were given back, by size, for the next arena of this thread: each request has one,
+ * and an allocator that returns such blocks to the kernel takes them anew page by page. Not where a
+ * use after the arena's end is to be found. */
+#ifdef __SANITIZE_ADDRESS__
+#define KEEP_BYTES 0
+#else
+#define KEEP_BYTES 262144
+#endif
+#define SIZES 7 /* BLOCK_MIN << 0 to BLOCK_MAX */
+
+static _Thread_local struct arena_block *kept[SIZES];
+static _Thread_local size_t kept_bytes;
+
+/* The place of blocks of that size, or NULL. */
+static struct arena_block **place_of(size_t size)
+{
+    for (size_t i = 0; i < SIZES; i++)
+        if (size == (size_t)BLOCK_MIN << i)
+            return &kept[i];
+    return NULL;
+}
+
+static struct arena_block *get_block(size_t size)
+{
+    struct arena_block **place = place_of(size);
+    if (!place || !*place)
+        return malloc(sizeof(struct arena_block) + size);
+    struct arena_block *b = *place;
+    *place = b->next;
+    kept_bytes -= size;
+    return b;
+}
+
+static void put_block(struct arena_block *b)
+{
+    struct arena_block **place = place_of(b->size);
+    if (!place || kept_bytes + b->size > KEEP_BYTES) {
+        free(b);
+        return;
+    }
+    kept_bytes += b->size;
+    b->next = *place;
+    *place = b;
+}
+
 void arena_deinit(struct arena *a)
 {
     while (a->blocks) {
         struct arena_block *next = a->blocks->next;
-        free(a->blocks);
+        put_block(a->blocks);
         a->blocks = next;
     }
     a->held = 0;
@@ -38,7 +83,7 @@ void *arena_alloc(struct arena *a, size_t n)
             size = BLOCK_MAX;
         if (size < n)
             size = n;
-        struct arena_block *fresh = malloc(sizeof(*fresh) + size);
+        struct arena_block *fresh = get_block(size);
         if (!fresh)
             return NULL;
         *fresh = (struct arena_block){ .next = b, .size = size };

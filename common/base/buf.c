@@ -47,7 +47,7 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
     return b->data + b->len;
 }
 
-bool buf_append(struct buf *b, const void *data, size_t n)
+bool buf_append_growing(struct buf *b, const void *data, size_t n)
 {
     if (n == 0)
         return !b->failed;
@@ -57,21 +57,6 @@ bool buf_append(struct buf *b, const void *data, size_t n)
     memcpy(to, data, n);
     b->len += n;
     return true;
-}
-
-bool buf_append_str(struct buf *b, struct str s)
-{
-    return buf_append(b, s.p, s.n);
-}
-
-bool buf_puts(struct buf *b, const char *text)
-{
-    return buf_append(b, text, strlen(text));
-}
-
-bool buf_putc(struct buf *b, char c)
-{
-    return buf_append(b, &c, 1);
 }
 
 bool buf_printf(struct buf *b, const char *fmt, ...)

@@ -40,10 +40,32 @@ static inline void buf_commit(struct buf *b, size_t n)
     b->len += n;
 }
 
-bool buf_append(struct buf *b, const void *data, size_t n);
-bool buf_append_str(struct buf *b, struct str s);
-bool buf_puts(struct buf *b, const char *text);
-bool buf_putc(struct buf *b, char c);
+bool buf_append_growing(struct buf *b, const void *data, size_t n); /* see buf_append() */
+
+static inline bool buf_append(struct buf *b, const void *data, size_t n)
+{
+    if (n == 0 || b->cap - b->len < n)
+        return buf_append_growing(b, data, n);
+    memcpy(b->data + b->len, data, n);
+    b->len += n;
+    return true;
+}
+
+static inline bool buf_append_str(struct buf *b, struct str s)
+{
+    return buf_append(b, s.p, s.n);
+}
+
+static inline bool buf_puts(struct buf *b, const char *text)
+{
+    return buf_append(b, text, strlen(text));
+}
+
+static inline bool buf_putc(struct buf *b, char c)
+{
+    return buf_append(b, &c, 1);
+}
+
 bool buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool buf_vprintf(struct buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 

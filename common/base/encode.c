@@ -1,6 +1,41 @@
 #include "common/base/encode.h"
 
+#ifdef __x86_64__
+#include <tmmintrin.h>
+#endif
+
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+#ifdef __x86_64__
+/*
+ * 12 bytes become 16 characters at a time, as far as 16 can be read. Each lane of 32 bits gets
+ * three bytes as b a c b; two multiplications move its four groups of six bits into bytes of their
+ * own. What is to be added to a group to make it a character depends on its range only: the ranges
+ * are told apart by a saturated subtraction, the addends come from a table of 16.
+ */
+__attribute__((target("ssse3"))) static size_t encode_fast(uint8_t *to, const uint8_t *p, size_t n)
+{
+    const __m128i spread = _mm_setr_epi8(1, 0, 2, 1, 4, 3, 5, 4, 7, 6, 8, 7, 10, 9, 11, 10);
+    const __m128i addends =
+        _mm_setr_epi8('a' - 26, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52,
+                      '0' - 52, '0' - 52, '0' - 52, '0' - 52, '+' - 62, '/' - 63, 'A', 0, 0);
+    size_t done = 0;
+    for (; done + 16 <= n; done += 12, to += 16) {
+        __m128i in = _mm_shuffle_epi8(_mm_loadu_si128((const void *)(p + done)), spread);
+        __m128i even = _mm_mulhi_epu16(_mm_and_si128(in, _mm_set1_epi32(0x0fc0fc00)),
+                                       _mm_set1_epi32(0x04000040));
+        __m128i odd = _mm_mullo_epi16(_mm_and_si128(in, _mm_set1_epi32(0x003f03f0)),
+                                      _mm_set1_epi32(0x01000010));
+        __m128i six = _mm_or_si128(even, odd);
+        /* 0 for a to z, 1 to 12 for the digits and signs, 13 for A to Z */
+        __m128i range = _mm_subs_epu8(six, _mm_set1_epi8(51));
+        __m128i capital = _mm_cmpgt_epi8(_mm_set1_epi8(26), six);
+        range = _mm_or_si128(range, _mm_and_si128(capital, _mm_set1_epi8(13)));
+        _mm_storeu_si128((void *)to, _mm_add_epi8(six, _mm_shuffle_epi8(addends, range)));
+    }
+    return done;
+}
+#endif
 
 bool base64_encode(struct buf *out, const void *data, size_t n, bool pad)
 {
@@ -11,6 +46,14 @@ bool base64_encode(struct buf *out, const void *data, size_t n, bool pad)
     if (!to)
         return false;
     uint8_t *start = to;
+#ifdef __x86_64__
+    if (n >= 16 && __builtin_cpu_supports("ssse3")) {
+        size_t done = encode_fast(to, p, n);
+        to += done / 3 * 4;
+        p += done;
+        n -= done;
+    }
+#endif
     for (; n >= 3; p += 3, n -= 3) {
         uint32_t v = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
         *to++ = (uint8_t)alphabet[v >> 18];

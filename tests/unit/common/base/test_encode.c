@@ -36,6 +36,31 @@ static void base64_takes_both_alphabets_with_or_without_padding(void **state)
     assert_int_equal(out[1], 0xff);
 }
 
+/* Long ones take another way than short ones: each byte value, at each place and length. */
+static void base64_of_every_length_comes_back(void **state)
+{
+    (void)state;
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint8_t plain[400], back[400];
+    for (size_t i = 0; i < sizeof(plain); i++)
+        plain[i] = (uint8_t)(i * 37 + i / 7);
+    for (size_t n = 0; n <= 300; n++) {
+        const uint8_t *from = plain + n % 100;
+        struct buf b = { 0 };
+        assert_true(base64_encode(&b, from, n, true));
+        assert_int_equal(buf_len(&b), (n + 2) / 3 * 4);
+        for (size_t i = 0; i + 3 <= n; i += 3) {
+            uint32_t v = (uint32_t)from[i] << 16 | (uint32_t)from[i + 1] << 8 | from[i + 2];
+            for (size_t k = 0; k < 4; k++)
+                assert_int_equal(buf_head(&b)[i / 3 * 4 + k], alphabet[v >> (18 - 6 * k) & 63]);
+        }
+        assert_int_equal(base64_decode(buf_str(&b), back), n);
+        assert_memory_equal(back, from, n);
+        buf_deinit(&b);
+    }
+}
+
 static void base64_refuses(void **state)
 {
     (void)state;
@@ -131,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(base64_vectors_of_rfc4648),
         cmocka_unit_test(base64_takes_both_alphabets_with_or_without_padding),
+        cmocka_unit_test(base64_of_every_length_comes_back),
         cmocka_unit_test(base64_refuses),
         cmocka_unit_test(hex_round_trip),
         cmocka_unit_test(percent_coding),
