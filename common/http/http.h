@@ -30,6 +30,8 @@
 #include "common/base/arena.h"
 #include "common/base/str.h"
 
+#include <sys/uio.h>
+
 struct http_field {
     struct str name; /* lower case */
     struct str value;
@@ -72,9 +74,13 @@ struct http_stream_events {
 /* Takes what comes and throws it away: for handlers that answer in on_request and are done. */
 extern const struct http_stream_events HTTP_EVENTS_NONE;
 
+#define HTTP_PIECES_MAX 4
+
 struct http_stream_ops {
     int (*send_head)(struct http_stream *s, const struct http_head *head, bool end);
     void (*send_data)(struct http_stream *s, const void *data, size_t n);
+    /* The same for up to HTTP_PIECES_MAX pieces. NULL: piece by piece. */
+    void (*send_pieces)(struct http_stream *s, const struct iovec *iov, int n);
     /* Send n bytes of a file as body; fd is taken over and closed when done. */
     void (*send_file)(struct http_stream *s, int fd, int64_t offset, size_t n);
     void (*send_end)(struct http_stream *s, const struct http_field *trailers, size_t n);
@@ -104,6 +110,16 @@ static inline int http_send_head(struct http_stream *s, const struct http_head *
 static inline void http_send_data(struct http_stream *s, const void *data, size_t n)
 {
     s->ops->send_data(s, data, n);
+}
+
+static inline void http_send_pieces(struct http_stream *s, const struct iovec *iov, int n)
+{
+    if (s->ops->send_pieces) {
+        s->ops->send_pieces(s, iov, n);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        s->ops->send_data(s, iov[i].iov_base, iov[i].iov_len);
 }
 
 static inline void http_send_file(struct http_stream *s, int fd, int64_t offset, size_t n)

@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -158,22 +159,41 @@ static size_t admit(struct http1_out *o, size_t n)
     return n;
 }
 
-void http1_out_data(struct http1_out *o, const void *data, size_t n)
+/* One chunk of the pieces together. */
+static void put_chunk(struct http1_out *o, const struct iovec *iov, int n)
 {
-    n = admit(o, n);
-    if (n == 0)
+    struct iovec all[HTTP_PIECES_MAX + 2];
+    size_t total = 0;
+    assert(n <= HTTP_PIECES_MAX);
+    for (int i = 0; i < n; i++) {
+        total += iov[i].iov_len;
+        all[i + 1] = iov[i];
+    }
+    if (total == 0)
         return;
-    struct iovec iov[3] = { { .iov_base = (void *)(uintptr_t)data, .iov_len = n } };
-    if (o->framing != HTTP1_CHUNKED) {
-        put(o, iov, 1);
+    char size[24];
+    int len = snprintf(size, sizeof(size), "%zx\r\n", total);
+    all[0] = (struct iovec){ size, (size_t)len };
+    all[n + 1] = (struct iovec){ (void *)(uintptr_t) "\r\n", 2 };
+    put(o, all, n + 2);
+}
+
+void http1_out_pieces(struct http1_out *o, const struct iovec *iov, int n)
+{
+    if (o->framing == HTTP1_CHUNKED) {
+        put_chunk(o, iov, n);
         return;
     }
-    char size[24];
-    int len = snprintf(size, sizeof(size), "%zx\r\n", n);
-    iov[1] = iov[0];
-    iov[0] = (struct iovec){ size, (size_t)len };
-    iov[2] = (struct iovec){ (void *)(uintptr_t) "\r\n", 2 };
-    put(o, iov, 3);
+    for (int i = 0; i < n; i++) {
+        size_t admitted = admit(o, iov[i].iov_len);
+        if (admitted > 0)
+            http1_out_bytes(o, iov[i].iov_base, admitted);
+    }
+}
+
+void http1_out_data(struct http1_out *o, const void *data, size_t n)
+{
+    http1_out_pieces(o, &(struct iovec){ (void *)(uintptr_t)data, n }, 1);
 }
 
 void http1_out_file(struct http1_out *o, int fd, int64_t offset, size_t n)

@@ -24,6 +24,7 @@ void http1_out_bytes(struct http1_out *o, const void *data, size_t n);
  * that goes beyond its length is cut there; HTTP1_NONE drops all. */
 void http1_out_begin(struct http1_out *o, enum http1_framing framing, int64_t length);
 void http1_out_data(struct http1_out *o, const void *data, size_t n);
+void http1_out_pieces(struct http1_out *o, const struct iovec *iov, int n);
 void http1_out_file(struct http1_out *o, int fd, int64_t offset, size_t n); /* takes fd over */
 
 /* End the body. 0, -EPIPE when it is shorter than its head said, or -EINVAL for trailers that

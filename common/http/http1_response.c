@@ -115,6 +115,15 @@ static void send_data(struct http_stream *s, const void *data, size_t n)
     note_blocked(x);
 }
 
+static void send_pieces(struct http_stream *s, const struct iovec *iov, int n)
+{
+    struct exchange *x = of_stream(s);
+    if (is_over(x) || !x->answered)
+        return;
+    http1_out_pieces(&x->c->out, iov, n);
+    note_blocked(x);
+}
+
 static void send_file(struct http_stream *s, int fd, int64_t offset, size_t n)
 {
     struct exchange *x = of_stream(s);
@@ -176,6 +185,7 @@ static void reset(struct http_stream *s)
 const struct http_stream_ops http1_server_ops = {
     .send_head = send_head,
     .send_data = send_data,
+    .send_pieces = send_pieces,
     .send_file = send_file,
     .send_end = send_end,
     .consume = consume,

@@ -376,6 +376,7 @@ struct http1_conn *http1_serve_fd(uv_loop_t *loop, struct defer_queue *defer, in
         free(c);
         return NULL;
     }
+    c->fd.gathers = true;
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* not TCP: no matter */
     http1_out_init(&c->out, &c->fd.io);

@@ -16,6 +16,9 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 
+/* As many pieces as anything is written in, and one. */
+#define IO_FD_IOV_MAX 8
+
 enum read_result { READ_LEFT, READ_DRAINED, READ_OVER };
 
 static _Thread_local uint8_t read_buffer[IO_FD_READ_SIZE];
@@ -52,7 +55,7 @@ static void watch(struct io_fd *s)
             events |= UV_READABLE;
         else if (!s->eof && !s->hung_up)
             events |= UV_DISCONNECT;
-        if (pending(&s->io) > 0)
+        if (s->blocked)
             events |= UV_WRITABLE;
     }
     if (events == s->watched)
@@ -69,6 +72,7 @@ static void fail(struct io_fd *s, int errnum)
     if (is_over(s))
         return;
     s->failed = true;
+    s->blocked = false;
     buf_deinit(&s->out);
     s->file.left = 0;
     watch(s);
@@ -78,7 +82,8 @@ static void fail(struct io_fd *s, int errnum)
 /* READ_DRAINED only after the descriptor itself said that nothing is left. */
 static enum read_result read_some(struct io_fd *s)
 {
-    for (int i = 0; i < IO_FD_READS_PER_TURN; i++) {
+    int most = s->kind == IO_FD_PORT ? IO_FD_PORT_READS : IO_FD_READS_PER_TURN;
+    for (int i = 0; i < most; i++) {
         if (!s->reading || s->eof || is_over(s))
             return READ_OVER;
         ssize_t n = read(s->fd, read_buffer, sizeof(read_buffer));
@@ -103,15 +108,17 @@ static enum read_result read_some(struct io_fd *s)
     return READ_LEFT;
 }
 
-/* What a write wrote, 0 when it would block, or -errno. */
+/* What a write wrote, 0 when it would block, or -errno. With a file to follow, a socket may keep
+ * the bytes for the file's first packet. */
 static ssize_t write_out(struct io_fd *s, const struct iovec *iov, int count)
 {
+    int more = s->file.left > 0 ? MSG_MORE : 0;
     for (;;) {
         ssize_t n;
         if (s->is_socket) {
             struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov,
                                   .msg_iovlen = (size_t)count };
-            n = sendmsg(s->fd, &msg, MSG_NOSIGNAL);
+            n = sendmsg(s->fd, &msg, MSG_NOSIGNAL | more);
         } else {
             n = writev(s->fd, iov, count);
         }
@@ -127,7 +134,8 @@ static ssize_t write_out(struct io_fd *s, const struct iovec *iov, int count)
 /* The same for a piece of the file. */
 static ssize_t write_file(struct io_fd *s)
 {
-    size_t want = s->file.left < IO_FD_WRITE_SIZE ? s->file.left : IO_FD_WRITE_SIZE;
+    size_t most = s->kind == IO_FD_PORT ? IO_FD_PORT_SIZE : IO_FD_FILE_SIZE;
+    size_t want = s->file.left < most ? s->file.left : most;
     off_t offset = s->file.offset;
     ssize_t n;
     do
@@ -141,6 +149,8 @@ static ssize_t write_file(struct io_fd *s)
         return -errno;
     if (n < 0) {
         /* No sendfile for this pair of descriptors. */
+        if (want > sizeof(read_buffer))
+            want = sizeof(read_buffer);
         do
             n = pread(s->file.fd, read_buffer, want, s->file.offset);
         while (n < 0 && errno == EINTR);
@@ -159,6 +169,7 @@ static void more(struct io_fd *s);
 static void write_failed(struct io_fd *s, int errnum)
 {
     s->error = errnum;
+    s->blocked = false;
     buf_deinit(&s->out);
     s->file.left = 0;
     more(s);
@@ -179,11 +190,13 @@ static void drained(struct io_fd *s)
 
 static void flush(struct io_fd *s)
 {
+    size_t most = s->kind == IO_FD_PORT ? IO_FD_PORT_SIZE : IO_FD_WRITE_SIZE;
+    s->blocked = false;
     for (int i = 0; i < IO_FD_WRITES_PER_TURN && !is_over(s) && pending(&s->io) > 0; i++) {
         size_t n = buf_len(&s->out);
         ssize_t wrote;
         if (n > 0) {
-            n = n < IO_FD_WRITE_SIZE ? n : IO_FD_WRITE_SIZE;
+            n = n < most ? n : most;
             wrote = write_out(s, &(struct iovec){ buf_head(&s->out), n }, 1);
             if (wrote > 0)
                 buf_consume(&s->out, (size_t)wrote);
@@ -200,6 +213,7 @@ static void flush(struct io_fd *s)
         }
         if (wrote == 0) {
             s->writable = false;
+            s->blocked = s->kind == IO_FD_STREAM;
             return;
         }
     }
@@ -210,6 +224,8 @@ static void flush(struct io_fd *s)
         drained(s);
     } else if (s->kind == IO_FD_PORT) {
         more(s);
+    } else {
+        s->blocked = true;
     }
 }
 
@@ -304,6 +320,36 @@ static void read_stop(struct io *io)
     watch(s);
 }
 
+static size_t total(const struct iovec *iov, int count)
+{
+    size_t n = 0;
+    for (int i = 0; i < count; i++)
+        n += iov[i].iov_len;
+    return n;
+}
+
+/* Send what waits and the new bytes at once; returns how many of the new ones were sent, or -errno.
+ */
+static ssize_t write_now(struct io_fd *s, const struct iovec *iov, int count)
+{
+    size_t waiting = buf_len(&s->out);
+    struct iovec all[IO_FD_IOV_MAX];
+    if (waiting > 0) {
+        if (count >= IO_FD_IOV_MAX)
+            return 0;
+        all[0] = (struct iovec){ buf_head(&s->out), waiting };
+        memcpy(all + 1, iov, (size_t)count * sizeof(*iov));
+        iov = all;
+        count++;
+    }
+    ssize_t n = write_out(s, iov, count);
+    if (n < 0)
+        return n;
+    size_t old = (size_t)n < waiting ? (size_t)n : waiting;
+    buf_consume(&s->out, old);
+    return n - (ssize_t)old;
+}
+
 static void fd_writev(struct io *io, const struct iovec *iov, int count)
 {
     struct io_fd *s = of(io);
@@ -311,15 +357,17 @@ static void fd_writev(struct io *io, const struct iovec *iov, int count)
     if (is_over(s) || s->error)
         return;
 
-    size_t done = 0;
+    size_t done = 0, n = total(iov, count);
+    size_t may_wait = s->gathers ? IO_FD_GATHER_MAX : 0;
     /* The port gets no write outside of its turn: its bound is what keeps the guest responsive. */
-    if (s->kind == IO_FD_STREAM && pending(io) == 0) {
-        ssize_t n = write_out(s, iov, count);
-        if (n < 0) {
-            write_failed(s, (int)-n);
+    if (s->kind == IO_FD_STREAM && !s->blocked && buf_len(&s->out) + n > may_wait) {
+        ssize_t wrote = write_now(s, iov, count);
+        if (wrote < 0) {
+            write_failed(s, (int)-wrote);
             return;
         }
-        done = (size_t)n;
+        done = (size_t)wrote;
+        s->blocked = done < n;
     }
     for (int i = 0; i < count; i++) {
         size_t skip = done < iov[i].iov_len ? done : iov[i].iov_len;
@@ -331,7 +379,7 @@ static void fd_writev(struct io *io, const struct iovec *iov, int count)
     }
     if (pending(io) > 0) {
         s->queued = true;
-        if (s->kind == IO_FD_PORT && s->writable)
+        if (s->kind == IO_FD_STREAM ? !s->blocked : s->writable)
             more(s);
         watch(s);
     }
@@ -348,7 +396,6 @@ static void fd_send_file(struct io *io, int fd, int64_t offset, size_t n)
     s->file.left = n;
     s->queued = true;
     more(s);
-    watch(s);
 }
 
 static void fd_shutdown(struct io *io)
@@ -375,6 +422,7 @@ static void fd_close(struct io *io, bool abort)
     if (s->closing)
         return;
     s->closing = true;
+    s->blocked = false;
     buf_deinit(&s->out);
     s->file.left = 0;
     uv_close((uv_handle_t *)&s->poll, on_handle_closed);

@@ -14,18 +14,27 @@ enum io_fd_kind {
                      watched edge-triggered through an epoll of its own */
 };
 
-/* Bounded work per turn of the loop, so that one busy stream does not starve the rest. */
-#define IO_FD_READS_PER_TURN  32
-#define IO_FD_READ_SIZE       65536
+/* Bounded work per turn of the loop, so that one busy stream does not starve the rest. The port's
+ * pieces are small because the guest stands still while its device takes one. */
+#define IO_FD_READS_PER_TURN  8
+#define IO_FD_READ_SIZE       262144
 #define IO_FD_WRITES_PER_TURN 4
-#define IO_FD_WRITE_SIZE      32768
+#define IO_FD_WRITE_SIZE      262144
+#define IO_FD_FILE_SIZE       1048576
+#define IO_FD_PORT_READS      32
+#define IO_FD_PORT_SIZE       32768
+
+/* Where the owner set `gathers`, up to this many bytes wait for the end of the turn, to be sent
+ * together: an answer is often written in several small pieces, and each packet costs more than all
+ * of them. */
+#define IO_FD_GATHER_MAX 4096
 
 /* The program ignores SIGPIPE (pipes and sendfile(2) would raise it). */
 struct io_fd {
     struct io io;
     uv_loop_t *loop;
     uv_poll_t poll;
-    uv_idle_t more; /* runs when work was left over by the bound per turn */
+    uv_idle_t more; /* runs when work was left over by the bound per turn, or to send what waits */
     enum io_fd_kind kind;
     int fd;
     int epoll; /* IO_FD_PORT only, else -1 */
@@ -33,7 +42,9 @@ struct io_fd {
     int watched; /* the events that the poll handle waits for now */
     int error;   /* a write failed inside a call; reported from the loop */
     bool is_socket, reading, eof, hung_up, failed, closing, shutdown_wanted;
+    bool gathers;  /* set by the owner of an IO_FD_STREAM: see IO_FD_GATHER_MAX */
     bool queued;   /* something waited in the queue: on_drain is due when it is empty */
+    bool blocked;  /* what waits is sent when the descriptor becomes writable */
     bool writable; /* IO_FD_PORT: no EAGAIN since the last edge */
     struct buf out;
     struct {

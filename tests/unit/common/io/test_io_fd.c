@@ -118,7 +118,7 @@ static void test_read_stop_inside_data_holds_the_rest(void **state)
 {
     (void)state;
     struct end e;
-    start(&e, IO_FD_STREAM, false);
+    start(&e, IO_FD_STREAM, true);
     static const uint8_t many[100000];
     size_t sent = 0;
     while (sent < 300000) {
@@ -148,6 +148,43 @@ static void test_write_goes_out_at_once(void **state)
     assert_true(test_peer_has(&e.peer, "hello"));
     test_loop_settle(&e.t);
     assert_int_equal(e.drains, 0); /* nothing was queued */
+    stop(&e);
+}
+
+static void test_small_writes_are_gathered(void **state)
+{
+    (void)state;
+    struct end e;
+    start(&e, IO_FD_STREAM, false);
+    e.fd.gathers = true;
+    put(&e, "he", 2);
+    put(&e, "llo", 3);
+    assert_int_equal(io_pending(&e.fd.io), 5);
+    assert_false(test_peer_has(&e.peer, "he"));
+    LOOP_UNTIL(&e.t, e.drains == 1);
+    assert_true(test_peer_has(&e.peer, "hello"));
+    assert_int_equal(io_pending(&e.fd.io), 0);
+
+    /* A large one does not wait, nor does what waits before it. */
+    static const uint8_t large[IO_FD_GATHER_MAX];
+    put(&e, " you", 4);
+    put(&e, large, sizeof(large));
+    assert_int_equal(io_pending(&e.fd.io), 0);
+    assert_true(test_peer_has(&e.peer, "hello you"));
+    assert_int_equal(buf_len(&e.peer.got), 9 + sizeof(large));
+    stop(&e);
+}
+
+static void test_shutdown_waits_for_gathered_writes(void **state)
+{
+    (void)state;
+    struct end e;
+    start(&e, IO_FD_STREAM, false);
+    e.fd.gathers = true;
+    put(&e, "bye", 3);
+    io_shutdown(&e.fd.io);
+    LOOP_UNTIL(&e.t, test_peer_ended(&e.peer));
+    assert_str(buf_str(&e.peer.got), "bye");
     stop(&e);
 }
 
@@ -506,6 +543,8 @@ int main(void)
         cmocka_unit_test(test_read_starts_stopped),
         cmocka_unit_test(test_read_stop_inside_data_holds_the_rest),
         cmocka_unit_test(test_write_goes_out_at_once),
+        cmocka_unit_test(test_small_writes_are_gathered),
+        cmocka_unit_test(test_shutdown_waits_for_gathered_writes),
         cmocka_unit_test(test_write_queues_what_does_not_fit),
         cmocka_unit_test(test_port_queues_what_does_not_fit),
         cmocka_unit_test(test_shutdown_follows_the_queue),
