@@ -22,6 +22,9 @@
  * gives up in the very moment that it passes: an answer sent then would be cut off half-read. */
 #define DEADLINE_SLACK_MS 5
 
+/* What is kept of the buffer for messages from one message to the next. */
+#define SCRATCH_KEEP 524288
+
 /* A timer of its own memory: closing it takes a turn of the loop, when the call may be gone. */
 struct rpc_deadline {
     uv_timer_t timer;
@@ -132,8 +135,11 @@ void rpc_fail(struct rpc_call *call, enum err_code code, const char *fmt, ...)
 
 struct buf *rpc_call_scratch(struct rpc_call *call)
 {
-    buf_clear(&call->server->scratch);
-    return &call->server->scratch;
+    struct buf *scratch = &call->server->scratch;
+    if (scratch->cap > SCRATCH_KEEP)
+        buf_deinit(scratch);
+    buf_clear(scratch);
+    return scratch;
 }
 
 bool rpc_fields_add(struct rpc_fields *fields, struct arena *arena, const char *prefix,

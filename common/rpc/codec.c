@@ -19,5 +19,8 @@ static ProtobufCMessage *wire_decode(const ProtobufCMessageDescriptor *type,
     return pbwire_decode(type, data, arena, err);
 }
 
-const struct rpc_codec rpc_codec_json = { pbjson_encode_typed, pbjson_decode_typed };
-const struct rpc_codec rpc_codec_proto = { wire_encode, wire_decode };
+const struct rpc_codec rpc_codec_json = { .encode = pbjson_encode_typed,
+                                          .decode = pbjson_decode_typed };
+const struct rpc_codec rpc_codec_proto = { .encode = wire_encode,
+                                           .encode_front = pbwire_encode_front,
+                                           .decode = wire_decode };

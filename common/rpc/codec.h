@@ -10,6 +10,9 @@ struct rpc_codec {
     /* types: what a google.protobuf.Any may hold, ended by NULL; itself may be NULL. */
     bool (*encode)(const ProtobufCMessage *msg, const ProtobufCMessageDescriptor *const *types,
                    struct buf *out);
+    /* The same but for the last bytes of the message, which may be left where they are: *tail is to
+     * be sent behind what was appended. NULL where the form cannot. */
+    bool (*encode_front)(const ProtobufCMessage *msg, struct buf *out, struct str *tail);
     ProtobufCMessage *(*decode)(const ProtobufCMessageDescriptor *type,
                                 const ProtobufCMessageDescriptor *const *types, struct str data,
                                 struct arena *arena, struct err *err);

@@ -79,14 +79,19 @@ bool rpc_call_send_enveloped(struct rpc_call *call, const ProtobufCMessage *msg)
 {
     struct buf *out = rpc_call_scratch(call);
     size_t begun = envelope_begin(out);
-    bool compressed;
-    bool ok = rpc_call_encode(call, msg, out, &compressed);
-    envelope_end(out, begun, compressed ? ENVELOPE_COMPRESSED : 0);
+    bool compressed = false;
+    struct str tail = { NULL, 0 };
+    bool ok = call->codec->encode_front && !call->gzip_out
+                  ? call->codec->encode_front(msg, out, &tail)
+                  : rpc_call_encode(call, msg, out, &compressed);
+    envelope_end_before(out, begun, compressed ? ENVELOPE_COMPRESSED : 0, tail.n);
     ok = ok && !out->failed;
     if (ok) {
+        struct iovec pieces[] = { { buf_head(out), buf_len(out) },
+                                  { (void *)(uintptr_t)tail.p, tail.n } };
         rpc_call_send_head(call, 200, NULL, 0, false);
-        http_send_data(call->stream, buf_head(out), buf_len(out));
+        http_send_pieces(call->stream, pieces, tail.n ? 2 : 1);
     }
-    buf_consume(out, buf_len(out));
+    buf_clear(out);
     return ok;
 }

@@ -23,7 +23,7 @@ static bool send_message(struct rpc_call *call, const ProtobufCMessage *msg)
         http_respond_fields(call->stream, 200, call->content_type, call->headers.items,
                             call->headers.n, buf_head(body), buf_len(body));
     }
-    buf_consume(body, buf_len(body));
+    buf_clear(body);
     return ok;
 }
 

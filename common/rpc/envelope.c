@@ -29,9 +29,14 @@ size_t envelope_begin(struct buf *out)
 
 void envelope_end(struct buf *out, size_t begun, uint8_t flags)
 {
+    envelope_end_before(out, begun, flags, 0);
+}
+
+void envelope_end_before(struct buf *out, size_t begun, uint8_t flags, size_t tail)
+{
     if (out->failed)
         return;
-    size_t n = buf_len(out) - begun - ENVELOPE_HEAD;
+    size_t n = buf_len(out) - begun - ENVELOPE_HEAD + tail;
     if (n > UINT32_MAX) {
         out->failed = true;
         return;

@@ -25,4 +25,7 @@ ptrdiff_t envelope_read(struct str data, size_t max, struct envelope *out, struc
 size_t envelope_begin(struct buf *out);
 void envelope_end(struct buf *out, size_t begun, uint8_t flags);
 
+/* The same for a payload whose last `tail` bytes are sent from elsewhere. */
+void envelope_end_before(struct buf *out, size_t begun, uint8_t flags, size_t tail);
+
 #endif

@@ -1,5 +1,6 @@
 #include "common/rpc/pbwire.h"
 
+#include "common/base/cleanup.h"
 #include "common/rpc/utf8.h"
 
 #include <errno.h>
@@ -37,6 +38,32 @@ bool pbwire_encode(const ProtobufCMessage *msg, struct buf *out)
         return false;
     buf_commit(out, protobuf_c_message_pack(msg, to));
     return true;
+}
+
+/* Where the parts of a message are appended. */
+struct front {
+    ProtobufCBuffer base;
+    struct buf *out;
+    struct str tail; /* the newest part, if it is large */
+};
+
+static void append_part(ProtobufCBuffer *base, size_t n, const uint8_t *data)
+{
+    struct front *f = container_of(base, struct front, base);
+    buf_append_str(f->out, f->tail);
+    f->tail = (struct str){ NULL, 0 };
+    if (n >= PBWIRE_TAIL_MIN)
+        f->tail = (struct str){ (const char *)data, n };
+    else
+        buf_append(f->out, data, n);
+}
+
+bool pbwire_encode_front(const ProtobufCMessage *msg, struct buf *out, struct str *tail)
+{
+    struct front f = { .base = { .append = append_part }, .out = out };
+    protobuf_c_message_pack_to_buffer(msg, &f.base);
+    *tail = f.tail;
+    return !out->failed;
 }
 
 static bool take_varint(struct str *s, uint64_t *out)

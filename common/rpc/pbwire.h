@@ -15,6 +15,12 @@
 /* Append the message. false when memory is out. */
 bool pbwire_encode(const ProtobufCMessage *msg, struct buf *out);
 
+/* A message whose last bytes or string is at least this long can be encoded without copying it. */
+#define PBWIRE_TAIL_MIN 4096
+
+/* Append the message, but for such an end: *tail then points to it, in the message's own memory. */
+bool pbwire_encode_front(const ProtobufCMessage *msg, struct buf *out, struct str *tail);
+
 /* Parse into a new message in the arena. NULL with err when it is malformed, or a string in it is
  * no UTF-8 or contains NUL, which C could not show (ERR_INVALID), or it needs more than
  * PBWIRE_MEMORY_MAX (ERR_EXHAUSTED). */

@@ -1,4 +1,5 @@
 /* Messages made at random survive both codecs, and both agree on what they mean. */
+#include "common/base/cleanup.h"
 #include "common/rpc/pbjson.h"
 #include "common/rpc/pbwire.h"
 #include "everything.pb-c.h"
@@ -141,11 +142,45 @@ static void test_wire_decode_bounds_depth_and_memory(void **state)
     arena_deinit(&arena);
 }
 
+/* The front and the tail together are the message, whether the large field is its end or not. */
+static void test_wire_encode_front(void **state)
+{
+    (void)state;
+    static uint8_t large[2 * PBWIRE_TAIL_MIN];
+    memset(large, 'x', sizeof(large) - 1);
+    Process__ProcessEvent__DataEvent data = PROCESS__PROCESS_EVENT__DATA_EVENT__INIT;
+    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
+    Process__StartResponse response = PROCESS__START_RESPONSE__INIT;
+    data.output_case = PROCESS__PROCESS_EVENT__DATA_EVENT__OUTPUT_PTY;
+    event.event_case = PROCESS__PROCESS_EVENT__EVENT_DATA;
+    event.data = &data;
+    response.event = &event;
+    Filesystem__MoveRequest move = FILESYSTEM__MOVE_REQUEST__INIT;
+    move.source = (char *)large;
+    move.destination = (char *)(uintptr_t) "/d";
+    static const size_t sizes[] = { 0, 1, PBWIRE_TAIL_MIN - 1, PBWIRE_TAIL_MIN, sizeof(large) };
+    for (size_t i = 0; i <= ARRAY_LEN(sizes); i++) {
+        const ProtobufCMessage *msg = i < ARRAY_LEN(sizes) ? &response.base : &move.base;
+        struct buf whole = { 0 }, front = { 0 };
+        struct str tail;
+        data.pty = (ProtobufCBinaryData){ i < ARRAY_LEN(sizes) ? sizes[i] : 0, large };
+        assert_true(pbwire_encode(msg, &whole));
+        assert_true(pbwire_encode_front(msg, &front, &tail));
+        bool is_left = i < ARRAY_LEN(sizes) && sizes[i] >= PBWIRE_TAIL_MIN;
+        assert_int_equal(tail.n, is_left ? sizes[i] : 0);
+        buf_append_str(&front, tail);
+        assert_same(&whole, &front, i, "front and tail");
+        buf_deinit(&whole);
+        buf_deinit(&front);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_wire_decode_refuses),
+        cmocka_unit_test(test_wire_encode_front),
         cmocka_unit_test(test_wire_decode_bounds_depth_and_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
