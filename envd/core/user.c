@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 
 /* One of the two files, read again when its identity or time changed. */
 struct table {
@@ -17,7 +18,11 @@ struct table {
     struct timespec mtime;
     off_t size;
     bool loaded;
+    uint64_t checked_ns; /* when it was last seen to be unchanged */
 };
+
+/* Names that are only shown may be this old: a listing asks for thousands. */
+#define NAMES_AGE_NS 1000000U
 
 static struct table passwd = { .path = "/etc/passwd" };
 static struct table group = { .path = "/etc/group" };
@@ -43,9 +48,17 @@ void user_set_files(const char *passwd_path, const char *group_path)
     forget();
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
+}
+
 static int load(struct table *t, struct err *err)
 {
     struct stat st;
+    t->checked_ns = now_ns();
     if (stat(t->path, &st) < 0)
         return err_set(err, ERR_NOT_FOUND, errno, "cannot read %s: %s", t->path, strerror(errno));
     if (t->loaded && st.st_dev == t->dev && st.st_ino == t->ino && st.st_size == t->size &&
@@ -154,7 +167,8 @@ static bool name_of(struct table *t, uint32_t id, char *out)
 
 static void cached_name(struct table *t, struct name_cache *cache, uint32_t id, char *out)
 {
-    load(t, NULL);
+    if (!t->loaded || now_ns() - t->checked_ns > NAMES_AGE_NS)
+        load(t, NULL);
     struct name_cache *c = &cache[id % 8];
     if (!c->used || c->id != id) {
         c->id = id;

@@ -26,7 +26,8 @@ struct user {
 int user_find(struct str name, struct user *out, struct err *err);
 
 /* Names for ids, or decimal ids where there is no name. `out` holds USER_NAME_MAX + 1 bytes. The
- * files are read again only when they changed. */
+ * files are read again only when they changed, which is noticed by the next user_find() or within a
+ * millisecond. */
 void user_name_of(uid_t uid, char *out);
 void group_name_of(gid_t gid, char *out);
 

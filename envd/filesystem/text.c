@@ -12,6 +12,10 @@ static size_t sequence(struct str s, size_t i)
 bool text_is_valid(struct str s)
 {
     for (size_t i = 0; i < s.n;) {
+        if ((signed char)s.p[i] > 0) { /* ASCII */
+            i++;
+            continue;
+        }
         size_t n = sequence(s, i);
         if (n == 0)
             return false;

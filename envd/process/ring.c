@@ -25,6 +25,25 @@ struct record {
  * as much as one of many. */
 #define CHUNK_ROOM_PART 16U
 
+/* The chunk that was freed last, for the next one of its size: the allocator would give the memory
+ * back to the kernel and take it anew, page by page, for each chunk of a busy output. */
+static struct ring_chunk *spare;
+
+static void free_chunk(struct ring_chunk *c)
+{
+    free(spare);
+    spare = c;
+}
+
+static struct ring_chunk *new_chunk(uint32_t size)
+{
+    struct ring_chunk *c = spare;
+    if (!c || c->size != size)
+        return malloc(sizeof(*c) + size);
+    spare = NULL;
+    return c;
+}
+
 static size_t cost(uint32_t size)
 {
     return sizeof(struct ring_chunk) + size;
@@ -81,7 +100,7 @@ size_t ring_drop_oldest(struct ring *r, uint64_t droppable)
     size_t n = cost(c->size);
     r->chunks[r->first & (r->cap - 1)] = NULL;
     r->first++;
-    free(c);
+    free_chunk(c);
     give_back(r, n);
     return n;
 }
@@ -147,7 +166,7 @@ static struct ring_chunk *add_chunk(struct ring *r, uint64_t droppable)
     if (r->held == 0 && r->budget->used + cost(size) > r->budget->max)
         size = RING_CHUNK_MIN;
     struct ring_chunk *c =
-        FAULT_POINT("process.ring_chunk") || !grow_index(r) ? NULL : malloc(cost(size));
+        FAULT_POINT("process.ring_chunk") || !grow_index(r) ? NULL : new_chunk(size);
     r->out_of_memory = c == NULL;
     if (!c)
         return NULL;
@@ -265,7 +284,7 @@ void ring_trim(struct ring *r)
     if (c->len == 0) {
         r->next--;
         size_t n = cost(c->size);
-        free(c);
+        free_chunk(c);
         give_back(r, n);
         return;
     }
