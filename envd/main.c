@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 
 #define DEFAULT_PATH  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,7 +32,8 @@ struct program {
     struct envd envd;
     struct envd_server server;
     struct http_listener *listener;
-    uv_signal_t on_child, on_term, on_int;
+    uv_poll_t on_child;
+    uv_signal_t on_term, on_int;
     bool stopping;
 };
 
@@ -101,10 +103,15 @@ static int parse_options(int argc, char **argv, struct options *o)
     return 0;
 }
 
-static void on_child(uv_signal_t *handle, int signum)
+static void on_child(uv_poll_t *handle, int event, int events)
 {
-    (void)signum;
+    (void)event;
+    (void)events;
     struct program *p = container_of(handle, struct program, on_child);
+    struct signalfd_siginfo info; /* of one SIGCHLD: they do not queue */
+    uv_os_fd_t fd;
+    if (uv_fileno((uv_handle_t *)handle, &fd) == 0)
+        (void)!read(fd, &info, sizeof(info));
     for (;;) {
         int status;
         pid_t pid = waitpid(-1, &status, WNOHANG);
@@ -112,6 +119,21 @@ static void on_child(uv_signal_t *handle, int signum)
             return;
         process_registry_reaped(p->envd.processes, pid, status);
     }
+}
+
+/* By a descriptor of its own instead of libuv's handler and its two pipes: a signal that interrupts
+ * costs more than the end of the process that it tells of. */
+static int watch_children(struct program *p)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int rc = uv_poll_init(p->envd.loop, &p->on_child, fd);
+    return rc < 0 ? rc : uv_poll_start(&p->on_child, UV_READABLE, on_child);
 }
 
 static void on_stopped(void *user)
@@ -182,8 +204,11 @@ static int serve(const struct options *o)
         log_error("cannot start", LOG_STR("reason", "out of memory"));
         return 1;
     }
-    uv_signal_init(p.envd.loop, &p.on_child);
-    uv_signal_start(&p.on_child, on_child, SIGCHLD);
+    int rc = watch_children(&p);
+    if (rc < 0) {
+        log_error("cannot watch children", LOG_STR("reason", strerror(-rc)));
+        return 1;
+    }
     p.on_term.data = p.on_int.data = &p;
     uv_signal_init(p.envd.loop, &p.on_term);
     uv_signal_start(&p.on_term, on_term, SIGTERM);

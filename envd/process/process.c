@@ -16,9 +16,9 @@ struct ends {
     int in, out, err;
 };
 
-static void close_ends(struct ends *e)
+static void close_ends(const struct process_registry *r, struct ends *e)
 {
-    if (e->in >= 0)
+    if (e->in >= 0 && e->in != r->dev_null)
         close(e->in);
     if (e->out >= 0 && e->out != e->in)
         close(e->out);
@@ -52,7 +52,7 @@ static int open_null(struct process_registry *r)
     if (r->dev_null < 0)
         r->dev_null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (r->dev_null >= 0)
-        return fcntl(r->dev_null, F_DUPFD_CLOEXEC, 3);
+        return r->dev_null;
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) < 0)
         return -1;
@@ -158,7 +158,7 @@ static int run(struct process *p, const struct process_start *start, struct err 
         };
         rc = spawn(&s, start->arena, &p->pid, err);
     }
-    close_ends(&ends);
+    close_ends(p->registry, &ends);
     return rc;
 }
 
