@@ -7,6 +7,10 @@
 #include <limits.h>
 #include <stdlib.h>
 
+/* What a Timestamp can tell: the years 1 to 9999. Some file systems keep any time. */
+#define SECONDS_MIN (-62135596800LL)
+#define SECONDS_MAX 253402300799LL
+
 void entry_permissions(mode_t mode, char out[static ENTRY_PERMISSIONS_MAX])
 {
     size_t n = 0;
@@ -102,6 +106,14 @@ static int describe_link(struct arena *arena, const char *path, Filesystem__Entr
     return e->symlink_target ? 0 : -ENOMEM;
 }
 
+/* One file with a strange time must not make the listing of its directory fail. */
+static int64_t told_seconds(int64_t seconds)
+{
+    if (seconds < SECONDS_MIN)
+        return SECONDS_MIN;
+    return seconds < SECONDS_MAX ? seconds : SECONDS_MAX;
+}
+
 int entry_read(struct entry_reader *r, char *path, Filesystem__EntryInfo **out)
 {
     return entry_read_here(r, path, path, out);
@@ -122,7 +134,7 @@ int entry_read_here(struct entry_reader *r, const char *name, char *path,
     Filesystem__EntryInfo *e = &block->entry;
     filesystem__entry_info__init(e);
     google__protobuf__timestamp__init(&block->time);
-    block->time.seconds = st.st_mtim.tv_sec;
+    block->time.seconds = told_seconds(st.st_mtim.tv_sec);
     block->time.nanos = (int32_t)st.st_mtim.tv_nsec;
     e->modified_time = &block->time;
     e->path = text_is_valid(str_of(path)) ? path : text_valid(r->arena, str_of(path));

@@ -100,6 +100,26 @@ static void test_file(void **state)
     }
 }
 
+/* A file system in memory keeps any time; one such file must not make a listing fail. */
+static void test_times_that_no_calendar_has(void **state)
+{
+    (void)state;
+    static const struct {
+        time_t set;
+        int64_t told;
+    } cases[] = { { 1LL << 60, 253402300799LL }, { -(1LL << 60), -62135596800LL } };
+    char path[] = "/dev/shm/sandpit-entry-XXXXXX";
+    AUTO_CLOSE int fd = mkstemp(path);
+    if (fd < 0)
+        skip();
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct timespec times[2] = { { .tv_sec = cases[i].set }, { .tv_sec = cases[i].set } };
+        assert_int_equal(futimens(fd, times), 0);
+        assert_int_equal(read_path(path)->modified_time->seconds, cases[i].told);
+    }
+    assert_int_equal(unlink(path), 0);
+}
+
 static void test_directories_and_names(void **state)
 {
     (void)state;
@@ -186,6 +206,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_permissions_as_go_prints_them),
         CASE(test_file),
+        CASE(test_times_that_no_calendar_has),
         CASE(test_directories_and_names),
         CASE(test_links),
         CASE(test_broken_links),
