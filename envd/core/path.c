@@ -1,8 +1,10 @@
 #include "envd/core/path.h"
 
+#include "common/base/cleanup.h"
 #include "common/base/path_clean.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -51,21 +53,52 @@ int path_resolve(const struct user *user, struct str path, const char *default_w
     return err_set(err, ERR_INVALID, EINVAL, "cannot expand user-specific home dir");
 }
 
+/* The directory that holds the last part of `path`, which has no slash at its end, and that part.
+ */
+static int open_parent(const char *path, const char **name)
+{
+    char dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    *name = slash ? slash + 1 : path;
+    struct str parent = { path, slash == path ? 1 : (size_t)(*name - path) };
+    if (!str_copy(slash ? parent : STR("."), dir, sizeof(dir))) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* mkdir's mode goes through the umask; a client that made a directory expects 0755. By descriptor:
+ * whoever may write to the parent can put a link to something else in the new one's place. */
+static int give(int parent, const char *name, const struct user *user)
+{
+    struct stat st;
+    AUTO_CLOSE int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_uid != geteuid())
+        return -EEXIST;
+    return fchmod(fd, 0755) < 0 || fchown(fd, user->uid, user->gid) < 0 ? -errno : 0;
+}
+
 /* Create the directory `path`, whose parents exist. */
 static int make_one(const char *path, const struct user *user, struct err *err)
 {
-    if (mkdir(path, 0755) == 0) {
-        /* mkdir's mode goes through the umask; a client that made a directory expects 0755. */
-        if (chmod(path, 0755) < 0 || lchown(path, user->uid, user->gid) < 0)
-            return err_set(err, ERR_INTERNAL, errno, "cannot give %s to %s: %s", path, user->name,
-                           strerror(errno));
+    const char *name;
+    AUTO_CLOSE int parent = open_parent(path, &name);
+    if (parent >= 0 && mkdirat(parent, name, 0755) == 0) {
+        int rc = give(parent, name, user);
+        if (rc < 0)
+            return err_set(err, ERR_INTERNAL, -rc, "cannot give %s to %s: %s", path, user->name,
+                           strerror(-rc));
         return 0;
     }
     if (errno != EEXIST)
         return err_set(err, errno == ENOSPC || errno == EDQUOT ? ERR_EXHAUSTED : ERR_INTERNAL,
                        errno, "cannot create directory %s: %s", path, strerror(errno));
     struct stat st;
-    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+    /* What cannot be looked at is a link that leads nowhere. */
+    if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
         return err_set(err, ERR_INVALID, ENOTDIR, "path is a file, not a directory: %s", path);
     return 0;
 }

@@ -96,6 +96,9 @@ static void test_make_dir(void **state)
     assert_int_equal(symlink("a", at("link")), 0);
     assert_failed(operation_make_dir(at("link"), &user, &err), EEXIST, ERR_EXISTS,
                   "directory already exists", "link");
+    assert_int_equal(symlink("nowhere", at("dangling")), 0);
+    assert_failed(operation_make_dir(at("dangling"), &user, &err), ENOTDIR, ERR_INVALID,
+                  "path is a file, not a directory", "dangling");
 }
 
 static void test_move(void **state)
