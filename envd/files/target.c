@@ -182,7 +182,8 @@ static int name_temp(struct target *t)
 /* The target cannot be replaced, since something is mounted on it: its contents are. */
 static int copy_over(const struct target *t)
 {
-    AUTO_CLOSE int out = open(t->path, O_WRONLY | O_TRUNC | O_NOCTTY | O_CLOEXEC);
+    AUTO_CLOSE int out =
+        open(t->path, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     off_t at = 0;
     ssize_t n = out < 0 ? -1 : 1;
     while (n > 0)
@@ -210,11 +211,21 @@ static int place(struct target *t, bool *is_placed)
     return rc == -EBUSY ? copy_over(t) : rc;
 }
 
+/* Who watches the directory expects a write, as of a file that was written where it stands. By now
+ * something else may stand there, which is not to be cut. */
+static void tell_watchers(const struct target *t)
+{
+    struct stat ours, there;
+    AUTO_CLOSE int fd = open(t->path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0 && fstat(t->fd, &ours) == 0 && fstat(fd, &there) == 0 &&
+        ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
+        (void)!ftruncate(fd, there.st_size);
+}
+
 int target_commit(struct target *t, const struct user *user, const struct metadata *metadata,
                   size_t nmetadata, struct err *err)
 {
     bool is_placed = false;
-    struct stat st;
     int rc = metadata_replace(t->fd, metadata, nmetadata);
     if (rc == 0 && !t->in_place &&
         (fchown(t->fd, user->uid, user->gid) < 0 || fchmod(t->fd, t->mode) < 0))
@@ -223,9 +234,8 @@ int target_commit(struct target *t, const struct user *user, const struct metada
         rc = place(t, &is_placed);
     if (rc < 0)
         rc = fail(err, -rc, t, "write");
-    /* Who watches the directory expects a write, as of a file that was written where it stands. */
-    if (is_placed && rc == 0 && fstat(t->fd, &st) == 0)
-        (void)!truncate(t->path, st.st_size);
+    if (is_placed && rc == 0)
+        tell_watchers(t);
     target_abandon(t);
     return rc;
 }
