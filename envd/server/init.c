@@ -144,7 +144,21 @@ static void on_body(struct http_request *r, const uint8_t *data, size_t n, int e
     json_decref(body);
 }
 
+static void on_gone(struct http_request *r)
+{
+    struct envd *e = r->context;
+    e->inits--;
+}
+
+/* The token is in the body: it is collected for anybody in the guest, so not for many at once. */
 void rest_init(struct http_request *r)
 {
-    http_collect_body(r, REST_INIT_MAX, on_body, NULL);
+    struct envd *e = r->context;
+    if (e->inits >= REST_INITS_MAX && !r->stream->trusted) {
+        rest_error(r->stream, 503, "too many requests to initialize at once");
+        return;
+    }
+    http_collect_body(r, REST_INIT_MAX, on_body, on_gone);
+    if (r->stream->events != &HTTP_EVENTS_NONE) /* else memory was out */
+        e->inits++;
 }

@@ -15,4 +15,7 @@ void rest_error(struct http_stream *s, int status, const char *message);
 /* Body of /init, at most. */
 #define REST_INIT_MAX (4U << 20)
 
+/* Requests to /init at once that did not come from the orchestrator. */
+#define REST_INITS_MAX 4
+
 #endif
