@@ -49,6 +49,7 @@ struct process_input {
     struct channel channel; /* of a pipe; a terminal's input is the output's channel */
     struct process *process;
     struct list writes; /* of struct input_write */
+    size_t kept;        /* bytes of those of StreamInput, which outlive their client */
     bool open;
     bool closing; /* CloseStdin was called: close after the writes */
 };

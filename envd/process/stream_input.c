@@ -10,6 +10,9 @@
 /* Above this many bytes that the process has not taken the client is slowed down. */
 #define STREAM_INPUT_HIGH 262144
 
+/* For one process, of all clients, also of those that have left. */
+#define STREAM_INPUT_KEPT_MAX (32U << 20)
+
 struct stream_input {
     uint32_t magic;
     struct rpc_call *call; /* NULL after its end */
@@ -25,6 +28,7 @@ struct stream_input {
 struct piece {
     struct input_write write;
     struct stream_input *stream;
+    struct process *process; /* holds the write */
     size_t n;
     uint8_t data[];
 };
@@ -49,6 +53,7 @@ static void on_piece_done(struct input_write *w, int errnum)
     struct stream_input *s = piece->stream;
     s->pending -= piece->n;
     s->pieces--;
+    piece->process->in.kept -= piece->n;
     free(piece);
     if (s->call && errnum)
         rpc_fail(s->call, ERR_INTERNAL, "cannot write to the process: %s", strerror(errnum));
@@ -84,14 +89,19 @@ static int take_data(struct stream_input *s, const Process__StreamInputRequest *
     int rc = input_bytes_of(p, req->data->input, &bytes, err);
     if (rc < 0 || bytes.n == 0)
         return rc;
+    if (bytes.n > STREAM_INPUT_KEPT_MAX - p->in.kept)
+        return err_set(err, ERR_EXHAUSTED, ENOBUFS,
+                       "the process does not read: more than %u bytes of input wait for it",
+                       STREAM_INPUT_KEPT_MAX);
     struct piece *piece = malloc(sizeof(*piece) + bytes.n);
     if (!piece)
         return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
-    *piece = (struct piece){ .stream = s, .n = bytes.n };
+    *piece = (struct piece){ .stream = s, .process = p, .n = bytes.n };
     memcpy(piece->data, bytes.p, bytes.n);
     piece->write = (struct input_write){ .data = piece->data, .n = bytes.n, .done = on_piece_done };
     s->pending += bytes.n;
     s->pieces++;
+    p->in.kept += bytes.n;
     if (s->pending > STREAM_INPUT_HIGH)
         rpc_pause(s->call);
     /* input_bytes_of() has found it open. */

@@ -232,6 +232,30 @@ static void stream_input_slows_its_client_down(void **state)
     harness_close(&h);
 }
 
+/* What clients that have left wanted to write is kept, but not without bound. */
+static void stream_input_of_many_that_left_is_bounded(void **state)
+{
+    (void)state;
+    struct harness h;
+    harness_open(&h);
+    size_t n = 16U << 20;
+    AUTO_FREE char *text = calloc(1, n);
+    struct rpc_call *c = start_script(&h, "exec sleep 20", NULL);
+    for (int i = 0; i < 2; i++) {
+        struct rpc_call *s = stream_begin_to(&h, c->pid);
+        stream_data(s, text, n);
+        assert_false(s->finished);
+        call_disconnect(s);
+    }
+    struct rpc_call *s = stream_begin_to(&h, c->pid);
+    stream_data(s, text, n);
+    run_until(&h, &s->closed);
+    assert_int_equal(s->err.code, ERR_EXHAUSTED);
+    send_signal(&h, c->pid, SIGKILL);
+    run_until(&h, &c->closed);
+    harness_close(&h);
+}
+
 static void stream_input_refuses_bad_order(void **state)
 {
     (void)state;
@@ -265,6 +289,7 @@ int main(void)
         cmocka_unit_test(send_input_of_a_client_that_leaves_is_given_up),
         cmocka_unit_test(stream_input_is_written_in_order),
         cmocka_unit_test(stream_input_slows_its_client_down),
+        cmocka_unit_test(stream_input_of_many_that_left_is_bounded),
         cmocka_unit_test(stream_input_refuses_bad_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
