@@ -6,6 +6,8 @@ from conftest import run_js
 
 @pytest.fixture
 def debug(bare_envd, monkeypatch):
+    for name in ("E2B_SANDBOX_URL", "E2B_API_URL", "E2B_DOMAIN"):
+        monkeypatch.delenv(name, raising=False)  # where a daemon of this run is, not envd
     monkeypatch.setenv("E2B_DEBUG", "true")
     monkeypatch.setenv("E2B_API_KEY", "e2b_" + "0" * 40)
 
