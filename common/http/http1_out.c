@@ -44,7 +44,7 @@ bool http1_out_empty(const struct http1_out *o)
 
 bool http1_out_writable(const struct http1_out *o)
 {
-    return list_empty(&o->files) && io_pending(o->io) < IO_HIGH_WATER;
+    return list_empty(&o->files) && io_pending(o->io) < HTTP1_OUT_HIGH_WATER;
 }
 
 static void put(struct http1_out *o, const struct iovec *iov, int n)

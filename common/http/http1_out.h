@@ -6,6 +6,10 @@
 #include "common/http/http1_head.h"
 #include "common/io/io.h"
 
+/* Queued bytes above which a producer is told to pause. Few, since what is queued was copied: behind
+ * it the kernel has a buffer of its own, which is what keeps the peer busy. */
+#define HTTP1_OUT_HIGH_WATER 32768
+
 struct http1_out {
     struct io *io;     /* borrowed */
     struct list files; /* struct out_file: being sent or waiting; each holds the bytes behind it */
