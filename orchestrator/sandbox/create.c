@@ -11,7 +11,8 @@
  * CONFIGURE the guest has its identity, its token and a link secret of its own
  * RECORD    written down as "running"
  *
- * A failure goes to UNDO, which takes back in reverse what was done, then to DONE.
+ * A failure, and be it between RECORD and DONE, goes to UNDO, which takes back in reverse what was
+ * done, then to DONE.
  */
 #include "orchestrator/sandbox/internal.h"
 
@@ -55,7 +56,7 @@ static const struct sm_rule rules[CREATE_NR] = {
     [CREATE_RECORD] = { "record", SM_TO(CREATE_DONE) | UNDO },
     [CREATE_UNDO_VMM] = { "undo_vmm", SM_TO(CREATE_UNDO_JOURNAL) },
     [CREATE_UNDO_JOURNAL] = { "undo_journal", SM_TO(CREATE_DONE) },
-    [CREATE_DONE] = { "done", 0 },
+    [CREATE_DONE] = { "done", UNDO },
 };
 
 struct create {
@@ -69,7 +70,7 @@ struct create {
     bool waiting; /* a callback of the current state is due */
     bool journalled;
     unsigned timeout_s;
-    char template_ref[TEMPLATE_REF_MAX];
+    char template_ref[TEMPLATE_REF_MAX + 1];
     struct vmm_template boot;
     json_t *envs;
     void (*done)(void *user, struct sandbox *sb, const struct err *err);
@@ -92,11 +93,23 @@ static void go(struct create *op, enum create_state state)
     defer(op->host->defer, &op->step, on_step);
 }
 
+/* Once there is a template the request was right: what goes wrong from then on is no mistake of the
+ * client's, whatever it was called where it happened. */
+static void blame_host(struct err *err)
+{
+    if (err->code != ERR_OK && err->code != ERR_EXHAUSTED && err->code != ERR_UNAVAILABLE &&
+        err->code != ERR_DEADLINE)
+        err->code = ERR_INTERNAL;
+}
+
 /* The step of the current state has ended, well or not. */
 static void step_done(struct create *op, enum create_state next, const struct err *err)
 {
+    bool found = sm_state(&op->sm) != CREATE_TEMPLATE || !err;
     if (err && err->code && !op->err.code)
         op->err = *err;
+    if (found)
+        blame_host(&op->err);
     go(op, op->err.code ? CREATE_UNDO_VMM : next);
 }
 
@@ -336,7 +349,9 @@ static void run(struct create *op)
     enum create_state state = (enum create_state)sm_state(&op->sm);
     if (fault_names[state] && !op->err.code && FAULT_POINT(fault_names[state]))
         err_fill(&op->err, ERR_INTERNAL, "fault injected at %s", fault_names[state]);
-    if (fault_names[state] && op->err.code) {
+    /* The VM may also end, or the daemon be stopped, just before DONE. */
+    bool made = state == CREATE_DONE && op->own->sb.vmm;
+    if ((fault_names[state] || made) && op->err.code) {
         go(op, CREATE_UNDO_VMM);
         return;
     }

@@ -267,7 +267,7 @@ static void on_stop_check(struct deferred *d)
                         "the daemon was stopped and its sandboxes are ephemeral", NULL, NULL);
         }
     }
-    if (!list_empty(&h->creating) || !list_empty(&h->killing) || !h->on_stopped)
+    if (h->recovering || !list_empty(&h->creating) || !list_empty(&h->killing) || !h->on_stopped)
         return;
     list_for_each_safe (node, &h->running) {
         struct sandbox *sb = container_of(node, struct sandbox, node);

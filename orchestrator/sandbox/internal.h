@@ -24,7 +24,7 @@ struct sandbox_host {
     struct list creating;
     bool slots[SANDBOX_SLOTS]; /* in use; slot n owns uid config->uid_base + n */
     uv_timer_t expiry;
-    bool stopping, kill_all, timer_closed;
+    bool recovering, stopping, kill_all, timer_closed;
     void (*on_stopped)(void *user);
     void *stop_user;
     struct deferred stop_check;

@@ -127,8 +127,9 @@ static void on_no_kill(struct deferred *d)
 void sandbox_kill(struct sandbox_host *h, const char *id, const char *team_id, const char *reason,
                   void (*done)(void *user, bool found), void *user)
 {
-    struct sandbox *sb = sandbox_find(h, id, team_id);
-    if (sb) {
+    struct sandbox *sb = map_get(&h->by_id, str_of(id));
+    bool lives = sb && (sm_state(&sb->sm) == SANDBOX_RUNNING || own_of(sb)->kill);
+    if (lives && (!team_id || strcmp(sb->team_id, team_id) == 0)) {
         sandbox_end(sb, "api", reason, done, user);
         return;
     }

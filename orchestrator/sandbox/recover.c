@@ -49,7 +49,9 @@ static void one_done(struct recover *r)
         free((char *)(uintptr_t)r->rows[i].config);
     }
     free(r->rows);
+    r->host->recovering = false;
     r->done(r->user, r->err.code ? &r->err : NULL);
+    sandbox_host_check_stop(r->host); /* which waited for this */
     free(r);
 }
 
@@ -206,6 +208,7 @@ void sandbox_host_recover(struct sandbox_host *h, void (*done)(void *user, const
     if (!r)
         abort();
     *r = (struct recover){ .host = h, .done = done, .user = user };
+    h->recovering = true;
     r->job = (struct store_job){ .work = load_rows, .done = on_rows };
     store_run(h->store, &r->job);
 }
