@@ -20,6 +20,10 @@ static struct str text_of(const char *text)
     return text ? str_of(text) : STR("");
 }
 
+/* Of what a signature is over, all parts: it is hashed once for each sandbox, for a client that has
+ * shown nothing yet. */
+#define SIGNED_MAX 8192
+
 /*
  * On a plain address a signed file URL has no place for the sandbox's id. Its signature was made
  * with one sandbox's token, so it can be found by that.
@@ -35,7 +39,7 @@ static struct sandbox *find_signer(struct proxy *p, struct http_stream *s,
     struct str expiration = text_of(http_query_get(&r, "signature_expiration", &bad));
     struct str signature = text_of(http_query_get(&r, "signature", &bad));
     struct str operation = str_eq(head->method, STR("POST")) ? STR("write") : STR("read");
-    if (bad)
+    if (bad || path.n + user.n + expiration.n > SIGNED_MAX)
         return NULL;
     list_for_each (node, sandbox_host_list(p->sandboxes)) {
         struct sandbox *sb = container_of(node, struct sandbox, node);
@@ -66,6 +70,12 @@ static void on_request(struct http_acceptor *a, struct http_stream *s, const str
     struct proxy_route route;
     enum proxy_route_result result = proxy_route_parse(head, &route);
     struct sandbox *sb;
+    /* HTTP/2 has it too. On the guest link it would open a tunnel to any port, and so go around the
+     * traffic token of the ports. */
+    if (str_eq(head->method, STR("CONNECT"))) {
+        proxy_bad_request(s, "CONNECT is not served here");
+        return;
+    }
     if (result == PROXY_ROUTE_SIGNED_FILE) {
         sb = find_signer(p, s, head);
         if (!sb) {

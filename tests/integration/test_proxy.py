@@ -155,3 +155,26 @@ def test_a_kill_ends_open_streams(daemon):
     sbx.kill()
     with pytest.raises((TimeoutException, SandboxException)):
         handle.wait()
+
+
+def test_connect_is_refused(daemon, web, shared_sandbox):
+    """CONNECT, which HTTP/2 has too, would open a tunnel to any port of the guest, whatever token
+    that port needs."""
+    import h2.connection
+    import h2.events
+
+    h2c = h2.connection.H2Connection()
+    h2c.initiate_connection()
+    h2c.send_headers(1, [(":method", "CONNECT"), (":authority", "localhost:8000"),
+                         ("e2b-sandbox-id", shared_sandbox.sandbox_id),
+                         ("e2b-sandbox-port", "49983")])
+    status = None
+    with socket.create_connection(("127.0.0.1", daemon.proxy_port), timeout=30) as c:
+        while status is None:
+            c.sendall(h2c.data_to_send())
+            data = c.recv(65536)
+            assert data, "the connection was closed"
+            for event in h2c.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    status = dict(event.headers)[b":status"]
+    assert status == b"400"
