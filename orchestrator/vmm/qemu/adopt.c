@@ -35,12 +35,19 @@ void adopt_on_ready(struct vmm *v)
     }
 }
 
-/* QEMU's messages are in memory that only it still holds. */
+/* QEMU's messages are in memory that only it still holds. One that a guest took over may have put
+ * any file there that it can name but not read: only sealed memory, as jail_log_new() makes it, is
+ * read. */
 static int open_log(const struct vmm *v)
 {
     char path[48];
+    const int seals = F_SEAL_GROW | F_SEAL_SHRINK;
     snprintf(path, sizeof(path), "/proc/%d/fd/2", (int)v->record.pid);
-    return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return -1;
+    int have = fcntl(fd, F_GET_SEALS);
+    return have >= 0 && (have & seals) == seals ? TAKE_FD(fd) : -1;
 }
 
 static int start(struct vmm *v, struct err *err)

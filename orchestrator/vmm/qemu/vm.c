@@ -316,7 +316,8 @@ static void on_removed(uv_work_t *work, int status)
 void vm_clean(struct vmm *v)
 {
     sm_move(&v->sm, VM_CLEAN);
-    if (uv_queue_work(v->driver->loop, &v->work, remove_run_dir, on_removed) < 0) {
+    /* Not the driver's: a VM that was let go while it died may outlive it. */
+    if (uv_queue_work(v->timer.loop, &v->work, remove_run_dir, on_removed) < 0) {
         remove_run_dir(&v->work);
         vm_close(v);
     }
