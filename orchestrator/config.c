@@ -326,8 +326,17 @@ int config_from_args(struct config *c, int argc, char **argv, bool *help, struct
     return 0;
 }
 
+/* The sockets of a VM are below it, at "/run/<id>/console.sock", and the path of a socket has at
+ * most 107 bytes. */
+#define DATA_DIR_MAX 68
+
 int config_check(const struct config *c, struct err *err)
 {
+    if (strlen(c->data_dir) > DATA_DIR_MAX)
+        return err_set(err, ERR_INVALID, ENAMETOOLONG,
+                       "--data-dir has more than %d characters: sockets below it would have paths "
+                       "that are too long",
+                       DATA_DIR_MAX);
     if (c->default_timeout_s > c->max_lifetime_s)
         return err_set(err, ERR_INVALID, EINVAL,
                        "--default-timeout (%u s) is longer than --max-lifetime (%u s)",

@@ -11,9 +11,15 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 /* Requests in flight may end for this long after the listeners were closed. */
 #define DRAIN_MS 2000
+
+/* Descriptors that clients' connections must leave: for the daemon itself, and for each sandbox. */
+#define OWN_FILES         64
+#define FILES_PER_SANDBOX 16
+#define CONNECTIONS_MIN   16
 
 struct daemon {
     struct config *config;
@@ -87,11 +93,26 @@ static void on_signal(uv_signal_t *handle, int signum)
     stop(handle->data, 0);
 }
 
+/* How many connections each listener takes, so that clients cannot use up the descriptors that
+ * sandboxes need. */
+static size_t connections_max(const struct daemon *d)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return CONNECTIONS_MIN;
+    rlim_t kept = OWN_FILES + (rlim_t)FILES_PER_SANDBOX * sandbox_host_capacity(d->host);
+    rlim_t left = files.rlim_cur > kept ? (files.rlim_cur - kept) / ARRAY_LEN(d->listeners) : 0;
+    if (left < CONNECTIONS_MIN)
+        return CONNECTIONS_MIN;
+    return left < HTTP_LISTENER_MAX ? (size_t)left : HTTP_LISTENER_MAX;
+}
+
 static int listen_on(struct daemon *d, size_t n, uint16_t port, struct http_acceptor *acceptor,
                      struct err *err)
 {
     struct http_listener_options options = { .host = d->config->host,
                                              .port = port,
+                                             .max_connections = connections_max(d),
                                              .server = { .acceptor = acceptor, .h2c = true } };
     int rc = http_listener_new(&d->listeners[n], d->loop, &d->defer, &options, err);
     if (rc == 0)
@@ -161,11 +182,23 @@ static void watch_signal(struct daemon *d, uv_signal_t *handle, int signum)
     uv_signal_start(handle, on_signal, signum);
 }
 
+/* The soft limit is 1,024 nearly everywhere; what we execute gets limits of its own. */
+static void raise_files(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur == files.rlim_max)
+        return;
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+        log_warn("cannot raise the limit of open files", LOG_STR("reason", strerror(errno)));
+}
+
 int daemon_run(struct config *config)
 {
     struct daemon d = { .config = config, .loop = uv_default_loop() };
     struct err err;
     signal(SIGPIPE, SIG_IGN);
+    raise_files();
     defer_queue_init(&d.defer, d.loop);
     if (open_all(&d, &err) < 0) {
         /* Nothing runs yet, and the process ends here: the system takes back what was opened. */

@@ -27,7 +27,7 @@ int db_error(struct db *db, int sqlite_rc, struct err *err)
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
-        return err_set(err, ERR_DENIED, EACCES, "cannot write the database: %s",
+        return err_set(err, ERR_INTERNAL, EACCES, "cannot write the database: %s",
                        sqlite3_errmsg(db->sqlite));
     default:
         return err_set(err, ERR_INTERNAL, EIO, "database: %s", sqlite3_errmsg(db->sqlite));

@@ -181,6 +181,12 @@ static void test_check_finds_contradictions(void **state)
     assert_int_equal(config_check(&c, &err), -EINVAL);
     c.api_port = c.proxy_port = 0;
     assert_int_equal(config_check(&c, &err), 0);
+    memset(c.data_dir + 1, 'x', 68);
+    c.data_dir[68] = '\0';
+    assert_int_equal(config_check(&c, &err), 0);
+    c.data_dir[68] = 'x';
+    c.data_dir[69] = '\0';
+    assert_int_equal(config_check(&c, &err), -ENAMETOOLONG);
 }
 
 static void test_loopback_is_told_from_other_addresses(void **state)
