@@ -16,6 +16,6 @@ void rest_error(struct http_stream *s, int status, const char *message);
 #define REST_INIT_MAX (4U << 20)
 
 /* Requests to /init at once that did not come from the orchestrator. */
-#define REST_INITS_MAX 4
+#define REST_INITS_MAX 8
 
 #endif

@@ -49,7 +49,8 @@ static void on_request(struct http_acceptor *a, struct http_stream *s, const str
         path.n = (size_t)query;
 
     /* A request forwarded for a client is as untrusted as one over TCP. */
-    s->trusted = s->trusted && !http_field_get(head, GUEST_PUBLIC_FIELD).p;
+    bool is_public = http_field_get(head, GUEST_PUBLIC_FIELD).p != NULL;
+    s->trusted = s->trusted && !is_public;
 
     if (str_eq(head->method, STR("OPTIONS")) &&
         http_field_get(head, "access-control-request-method").p) {
@@ -62,6 +63,8 @@ static void on_request(struct http_acceptor *a, struct http_stream *s, const str
     int status = 404;
     const char *allow = NULL;
     const struct http_route *route = is_rpc ? NULL : http_route_find(routes, &r, &status, &allow);
+    if (is_public && route && route->handler == rest_init)
+        route = NULL; /* the proxy does not let it pass either */
     bool is_open = route && (route->flags & OPEN_TO_ALL);
     if (!is_open && !s->trusted && !envd_token_ok(e, http_field_get(head, "x-access-token"))) {
         rest_error(s, 401, UNAUTHORIZED);

@@ -1,6 +1,7 @@
 #include "envd/server/rest.h"
 
-#include "envd/core/envd.h"
+#include "common/link/guest_protocol.h"
+#include "envd/server/server.h"
 #include "tests/support/fake_stream.h"
 #include "tests/support/test.h"
 
@@ -67,9 +68,32 @@ static void the_token_decides(void **state)
     assert_int_equal(envd.inits, 0);
 }
 
+/* A sandbox without a token would be anybody's to take over. */
+static void a_client_cannot_initialize(void **state)
+{
+    (void)state;
+    static struct envd_server server;
+    static const bool is_public[] = { false, true };
+    memset(envd.access_token, 0, sizeof(envd.access_token));
+    envd_server_init(&server, &envd);
+    for (size_t i = 0; i < 2; i++) {
+        static struct fake_stream f;
+        fake_stream_init(&f, "POST", "/init");
+        f.s.trusted = true;
+        if (is_public[i])
+            fake_stream_add(&f, GUEST_PUBLIC_FIELD, "");
+        server.acceptor.on_request(&server.acceptor, &f.s, &f.request);
+        if (!is_public[i])
+            fake_stream_end(&f);
+        assert_int_equal(f.status, is_public[i] ? 404 : 204);
+        end(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(bodies_of_strangers_are_few),
-                                        cmocka_unit_test(the_token_decides) };
+                                        cmocka_unit_test(the_token_decides),
+                                        cmocka_unit_test(a_client_cannot_initialize) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
