@@ -478,6 +478,31 @@ static void test_sweep_without_a_record(void **state)
     assert_int_equal(tempdir_count(&fixture.dir, "."), 0);
 }
 
+static void let_go(void *user, const struct err *err)
+{
+    struct vm_run *r = user;
+    assert_non_null(err);
+    vmm_release(TAKE(r->v)); /* it was killed and has not ended yet */
+    vmm_driver_free(TAKE(hasty.driver));
+}
+
+/* The last one of the hasty driver. */
+static void test_vm_let_go_while_it_dies_outlives_its_driver(void **state)
+{
+    static struct vm_run r;
+    (void)state;
+    vm_boot(&hasty, &r);
+    pid_t pid = vmm_record(r.v)->pid;
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    vmm_pause(r.v, let_go, &r);
+    int64_t due = clock_mono_ms() + TEST_DEADLINE_MS;
+    while (r.v || tempdir_count(&hasty.dir, ".") > 0) {
+        assert_true(clock_mono_ms() < due);
+        uv_run(&hasty.loop, UV_RUN_ONCE);
+    }
+    assert_false(process_lives(pid));
+}
+
 static int tidy(void **state)
 {
     (void)state;
@@ -511,6 +536,7 @@ int main(int argc, char **argv)
         TEST(test_released_vm_is_adopted),
         TEST(test_adopted_vm_that_does_not_answer_is_left_alone),
         TEST(test_sweep_without_a_record),
+        TEST(test_vm_let_go_while_it_dies_outlives_its_driver),
     };
     /* Before there are threads: they would stay in the old namespace. */
     own_mounts = geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
