@@ -78,7 +78,7 @@ async def test_pty(sbx):
     async with sbx.pty.stream_input(handle.pid) as stream:
         await stream.send(b"stty size\n")
     await until(lambda: b"40 100" in got, "the new size")
-    await sbx.pty.send_stdin(handle.pid, b"\x04")
+    await sbx.pty.send_stdin(handle.pid, b"exit 0\n")
     assert (await handle.wait()).exit_code == 0
 
 
