@@ -261,6 +261,9 @@ static void advance(struct http1_conn *c, const uint8_t *p, size_t n)
         buf_deinit(&c->in);
     c->advancing = false;
 
+    /* A handler that has taken all until now gets large pieces: an upload's CPU goes into the
+     * number of wake-ups. */
+    c->fd.reads_large = c->rx == RX_BODY && c->x && c->x->unconsumed == 0;
     if (c->over)
         free_if_gone(c);
     else if (wants_input(c))

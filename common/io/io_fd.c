@@ -21,7 +21,7 @@
 
 enum read_result { READ_LEFT, READ_DRAINED, READ_OVER };
 
-static _Thread_local uint8_t read_buffer[IO_FD_READ_SIZE];
+static _Thread_local uint8_t read_buffer[IO_FD_READ_LARGE];
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
@@ -82,15 +82,17 @@ static void fail(struct io_fd *s, int errnum)
 /* READ_DRAINED only after the descriptor itself said that nothing is left. */
 static enum read_result read_some(struct io_fd *s)
 {
-    int most = s->kind == IO_FD_PORT ? IO_FD_PORT_READS : IO_FD_READS_PER_TURN;
-    for (int i = 0; i < most; i++) {
+    size_t got = 0;
+    for (int i = 0; i < IO_FD_READS_PER_TURN && got < IO_FD_READ_PER_TURN; i++) {
         if (!s->reading || s->eof || is_over(s))
             return READ_OVER;
-        ssize_t n = read(s->fd, read_buffer, sizeof(read_buffer));
+        size_t room = s->reads_large ? IO_FD_READ_LARGE : IO_FD_READ_SIZE;
+        ssize_t n = read(s->fd, read_buffer, room);
         if (n > 0) {
+            got += (size_t)n;
             s->io.events->on_data(&s->io, read_buffer, (size_t)n);
             /* A short read from a socket has most likely emptied it. */
-            if (s->is_socket && (size_t)n < sizeof(read_buffer))
+            if (s->is_socket && (size_t)n < room)
                 return READ_LEFT;
         } else if (n == 0) {
             if (s->kind == IO_FD_PORT)

@@ -16,12 +16,13 @@ enum io_fd_kind {
 
 /* Bounded work per turn of the loop, so that one busy stream does not starve the rest. The port's
  * pieces are small because the guest stands still while its device takes one. */
-#define IO_FD_READS_PER_TURN  8
-#define IO_FD_READ_SIZE       262144
+#define IO_FD_READS_PER_TURN  32
+#define IO_FD_READ_PER_TURN   2097152
+#define IO_FD_READ_SIZE       65536
+#define IO_FD_READ_LARGE      1048576
 #define IO_FD_WRITES_PER_TURN 4
 #define IO_FD_WRITE_SIZE      262144
 #define IO_FD_FILE_SIZE       1048576
-#define IO_FD_PORT_READS      32
 #define IO_FD_PORT_SIZE       32768
 
 /* Where the owner set `gathers`, up to this many bytes wait for the end of the turn, to be sent
@@ -42,10 +43,11 @@ struct io_fd {
     int watched; /* the events that the poll handle waits for now */
     int error;   /* a write failed inside a call; reported from the loop */
     bool is_socket, reading, eof, hung_up, failed, closing, shutdown_wanted;
-    bool gathers;  /* set by the owner of an IO_FD_STREAM: see IO_FD_GATHER_MAX */
-    bool queued;   /* something waited in the queue: on_drain is due when it is empty */
-    bool blocked;  /* what waits is sent when the descriptor becomes writable */
-    bool writable; /* IO_FD_PORT: no EAGAIN since the last edge */
+    bool reads_large; /* set by the owner while it uses what it gets at once: IO_FD_READ_LARGE */
+    bool gathers;     /* set by the owner of an IO_FD_STREAM: see IO_FD_GATHER_MAX */
+    bool queued;      /* something waited in the queue: on_drain is due when it is empty */
+    bool blocked;     /* what waits is sent when the descriptor becomes writable */
+    bool writable;    /* IO_FD_PORT: no EAGAIN since the last edge */
     struct buf out;
     struct {
         int fd;
