@@ -14,6 +14,9 @@
 
 #include <stdio.h>
 
+/* The reason of an end that a client asked for. */
+#define ASKED_FOR "api"
+
 struct waiter {
     struct list node;
     void (*done)(void *user, bool found);
@@ -128,9 +131,10 @@ void sandbox_kill(struct sandbox_host *h, const char *id, const char *team_id, c
                   void (*done)(void *user, bool found), void *user)
 {
     struct sandbox *sb = map_get(&h->by_id, str_of(id));
-    bool lives = sb && (sm_state(&sb->sm) == SANDBOX_RUNNING || own_of(sb)->kill);
-    if (lives && (!team_id || strcmp(sb->team_id, team_id) == 0)) {
-        sandbox_end(sb, "api", reason, done, user);
+    bool lives = sb && sm_state(&sb->sm) == SANDBOX_RUNNING;
+    bool joins = sb && own_of(sb)->kill && strcmp(own_of(sb)->end_reason, ASKED_FOR) == 0;
+    if ((lives || joins) && (!team_id || strcmp(sb->team_id, team_id) == 0)) {
+        sandbox_end(sb, ASKED_FOR, reason, done, user);
         return;
     }
     struct no_kill *n = calloc(1, sizeof(*n));

@@ -72,7 +72,8 @@ void sandbox_ref(struct sandbox *sb);
 void sandbox_unref(struct sandbox *sb);
 
 /* Kill. done(user, true) when it was running; joining a kill under way is the same; false when
- * there is none. Once the kill has begun the sandbox is hidden from find and list. */
+ * there is none, or it is ending for another reason. Once the kill has begun the sandbox is hidden
+ * from find and list. */
 void sandbox_kill(struct sandbox_host *h, const char *id, const char *team_id, const char *reason,
                   void (*done)(void *user, bool found), void *user);
 

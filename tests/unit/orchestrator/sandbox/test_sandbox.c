@@ -226,6 +226,18 @@ static void test_a_kill_joins_one_that_is_under_way(void **state)
     assert_int_equal(w->not_killed, 2);
 }
 
+static void test_a_kill_of_one_that_ends_by_itself_finds_nothing(void **state)
+{
+    struct world *w = *state;
+    create_one(w);
+    end_vm();
+    sandbox_kill(w->host, w->made->id, "team", "late", on_killed, w);
+    run(w);
+    assert_int_equal(w->not_killed, 1);
+    finish_kill(w);
+    assert_string_equal(fakes.end_reason, "shutdown");
+}
+
 static void test_a_reference_of_the_greatest_length_is_passed_on_whole(void **state)
 {
     struct world *w = *state;
@@ -312,6 +324,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_stop_just_before_the_create_is_done_undoes_it, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_kill_joins_one_that_is_under_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_kill_of_one_that_ends_by_itself_finds_nothing, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_reference_of_the_greatest_length_is_passed_on_whole,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_failure_below_is_no_mistake_of_the_client, setup,
