@@ -76,10 +76,10 @@ static bool has_body(const struct api_call *c)
     return c->route && c->route->flags & (API_BODY | API_BODY_OPTIONAL);
 }
 
-/* Go on when both the key and the body are there. */
+/* Go on when both the key and the body, if one is wanted, are there. */
 static void handle(struct api_call *c)
 {
-    if (!c->admitted || !c->ended || c->handled || c->responded)
+    if (!c->admitted || (has_body(c) && !c->ended) || c->handled || c->responded)
         return;
     c->handled = true;
     if (has_body(c) && !parse_body(c))
@@ -196,6 +196,7 @@ static void begin(struct api_call *c)
     }
     if (c->route->flags & API_OPEN) {
         c->admitted = true;
+        handle(c);
         return;
     }
     struct str key = http_field_get(c->r.head, "x-api-key");

@@ -15,6 +15,20 @@ static void test_health_needs_no_key(void **state)
     reply_free(&r);
 }
 
+/* A stranger cannot hold a connection with a body that nobody wants. */
+static void test_a_body_that_nobody_wants_is_not_waited_for(void **state)
+{
+    static const char text[] = "GET /health HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{";
+    struct world *w = *state;
+    struct reply r;
+    int fd = world_connect(w);
+    world_send(w, fd, text, sizeof(text) - 1);
+    world_receive(w, fd, &r);
+    assert_int_equal(r.status, 204);
+    reply_free(&r);
+    close(fd);
+}
+
 /* Every error is JSON with the code, unknown paths and methods too. */
 static void test_unknown_paths_and_methods_are_json_errors(void **state)
 {
@@ -259,6 +273,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WORLD_TEST(test_health_needs_no_key),
+        WORLD_TEST(test_a_body_that_nobody_wants_is_not_waited_for),
         WORLD_TEST(test_unknown_paths_and_methods_are_json_errors),
         WORLD_TEST(test_what_is_not_there_yet_says_so),
         WORLD_TEST(test_keys_are_checked),
