@@ -87,6 +87,9 @@ struct http_stream_ops {
     void (*consume)(struct http_stream *s, size_t n);
     bool (*writable)(const struct http_stream *s);
     void (*reset)(struct http_stream *s);
+    /* Both may be NULL: http_progress(), http_give_up(). */
+    void (*progress)(const struct http_stream *s, uint64_t *sent, uint64_t *delivered);
+    void (*give_up)(struct http_stream *s, uint64_t delivered);
 };
 
 struct http_stream {
@@ -151,6 +154,30 @@ static inline bool http_writable(const struct http_stream *s)
 static inline void http_reset(struct http_stream *s)
 {
     s->ops->reset(s);
+}
+
+/* Bytes of our body given to http_send_data() so far, and (unless NULL) how many of them have
+ * reached the peer for all that is known: over TCP it has acknowledged them; over the guest link
+ * the daemon told when it gave the stream up. A body that has ended in order counts as delivered,
+ * and so does what nothing is known of. Holds in on_close too; over HTTP/2 it is too much before
+ * that. */
+static inline void http_progress(const struct http_stream *s, uint64_t *sent, uint64_t *delivered)
+{
+    *sent = 0;
+    if (delivered)
+        *delivered = 0;
+    if (s->ops->progress)
+        s->ops->progress(s, sent, delivered);
+}
+
+/* Client: http_reset(), telling the server how many bytes of its body have reached whoever they
+ * were for, where the protocol can (HTTP/2, to a server that trusts the session). */
+static inline void http_give_up(struct http_stream *s, uint64_t delivered)
+{
+    if (s->ops->give_up)
+        s->ops->give_up(s, delivered);
+    else
+        s->ops->reset(s);
 }
 
 /* Server: a whole response with Content-Length. A body of n == 0 with status 204 or 304 has none.

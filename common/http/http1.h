@@ -15,6 +15,9 @@ struct http1_conn;
  * being closed, so that the peer can read the response before the connection is gone. */
 #define HTTP1_DISCARD_MAX (8U << 20)
 #define HTTP1_LINGER_MS   2000
+/* Bytes that the kernel takes before they can be sent: what a client that reads slowly leaves
+ * behind when it goes is little. */
+#define HTTP1_UNSENT_MAX 131072
 
 struct http1_server_options {
     struct http_acceptor *acceptor;   /* borrowed */

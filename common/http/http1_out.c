@@ -33,6 +33,7 @@ static void free_file(struct out_file *f)
 
 void http1_out_deinit(struct http1_out *o)
 {
+    http_marks_deinit(&o->marks);
     list_for_each_safe (node, &o->files)
         free_file(container_of(node, struct out_file, node));
 }
@@ -144,6 +145,37 @@ void http1_out_begin(struct http1_out *o, enum http1_framing framing, int64_t le
 {
     o->framing = framing;
     o->left = framing == HTTP1_LENGTH ? (uint64_t)length : 0;
+    o->body = 0;
+    o->blind = false;
+}
+
+/* `tail` bytes were written behind the end of the body so far. */
+static void note_body(struct http1_out *o, size_t tail)
+{
+    uint64_t written, delivered;
+    if (!list_empty(&o->files))
+        o->blind = true;
+    if (o->blind || !o->tracked)
+        return;
+    if (http_marks_full(&o->marks)) {
+        io_progress(o->io, &written, &delivered);
+        http_marks_forget(&o->marks, delivered);
+    }
+    io_progress(o->io, &written, NULL);
+    http_marks_add(&o->marks, written - tail, o->body);
+}
+
+void http1_out_progress(const struct http1_out *o, uint64_t *sent, uint64_t *delivered)
+{
+    uint64_t written, reached;
+    *sent = o->body;
+    if (!delivered)
+        return;
+    *delivered = o->body;
+    if (o->blind || !o->marks.items)
+        return;
+    io_progress(o->io, &written, &reached);
+    *delivered = http_marks_between(&o->marks, reached);
 }
 
 /* How much of n body bytes may be sent. */
@@ -176,6 +208,8 @@ static void put_chunk(struct http1_out *o, const struct iovec *iov, int n)
     all[0] = (struct iovec){ size, (size_t)len };
     all[n + 1] = (struct iovec){ (void *)(uintptr_t) "\r\n", 2 };
     put(o, all, n + 2);
+    o->body += total;
+    note_body(o, 2);
 }
 
 void http1_out_pieces(struct http1_out *o, const struct iovec *iov, int n)
@@ -186,8 +220,11 @@ void http1_out_pieces(struct http1_out *o, const struct iovec *iov, int n)
     }
     for (int i = 0; i < n; i++) {
         size_t admitted = admit(o, iov[i].iov_len);
-        if (admitted > 0)
-            http1_out_bytes(o, iov[i].iov_base, admitted);
+        if (admitted == 0)
+            continue;
+        http1_out_bytes(o, iov[i].iov_base, admitted);
+        o->body += admitted;
+        note_body(o, 0);
     }
 }
 
@@ -208,6 +245,8 @@ void http1_out_file(struct http1_out *o, int fd, int64_t offset, size_t n)
         int len = snprintf(size, sizeof(size), "%zx\r\n", n);
         http1_out_bytes(o, size, (size_t)len);
     }
+    o->body += n;
+    o->blind = true;
     put_file(o, fd, offset, n);
     if (o->framing == HTTP1_CHUNKED)
         http1_out_bytes(o, "\r\n", 2);
@@ -217,6 +256,7 @@ int http1_out_end(struct http1_out *o, const struct http_field *trailers, size_t
 {
     enum http1_framing framing = o->framing;
     o->framing = HTTP1_NONE;
+    http_marks_deinit(&o->marks);
     if (framing == HTTP1_LENGTH && o->left > 0)
         return -EPIPE;
     if (framing != HTTP1_CHUNKED)

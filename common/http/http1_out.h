@@ -4,6 +4,7 @@
 
 #include "common/base/list.h"
 #include "common/http/http1_head.h"
+#include "common/http/marks.h"
 #include "common/io/io.h"
 
 /* Queued bytes above which a producer is told to pause. Few, since what is queued was copied: behind
@@ -16,6 +17,11 @@ struct http1_out {
     enum http1_framing framing; /* of the message being sent */
     uint64_t left;              /* HTTP1_LENGTH: what is still to come */
     bool shutdown_wanted, failed;
+    /* Where the body is among the connection's bytes. */
+    bool tracked; /* set by an owner who wants to know */
+    bool blind;   /* a file is or was part of the body */
+    uint64_t body;
+    struct http_marks marks;
 };
 
 void http1_out_init(struct http1_out *o, struct io *io);
@@ -34,6 +40,9 @@ void http1_out_file(struct http1_out *o, int fd, int64_t offset, size_t n); /* t
 /* End the body. 0, -EPIPE when it is shorter than its head said, or -EINVAL for trailers that
  * cannot be written (the body is ended without them). */
 int http1_out_end(struct http1_out *o, const struct http_field *trailers, size_t n);
+
+/* http_progress() of the body that is being sent. */
+void http1_out_progress(const struct http1_out *o, uint64_t *sent, uint64_t *delivered);
 
 /* Shut the sending side down once all was sent. */
 void http1_out_shutdown(struct http1_out *o);

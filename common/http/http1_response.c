@@ -182,7 +182,14 @@ static void reset(struct http_stream *s)
     http1_conn_schedule(x->c);
 }
 
+static void progress(const struct http_stream *s, uint64_t *sent, uint64_t *delivered)
+{
+    const struct exchange *x = container_of(s, const struct exchange, s);
+    http1_out_progress(&x->c->out, sent, delivered);
+}
+
 const struct http_stream_ops http1_server_ops = {
+    .progress = progress,
     .send_head = send_head,
     .send_data = send_data,
     .send_pieces = send_pieces,

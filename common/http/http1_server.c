@@ -296,9 +296,10 @@ static void on_io_eof(struct io *io)
         http1_conn_close(c, ECONNRESET, false);
         break;
     case RX_ANSWER:
-        /* What has been answered in full is still delivered. */
+        /* What has been answered in full is still delivered. Of an unfinished answer nothing is
+         * sent any more, so that what has been delivered is known. */
         if (c->x && !c->x->responded)
-            http1_conn_close(c, ECONNRESET, false);
+            http1_conn_close(c, ECONNRESET, c->x->answered);
         c->last = true;
         break;
     case RX_LINGER:
@@ -382,7 +383,10 @@ struct http1_conn *http1_serve_fd(uv_loop_t *loop, struct defer_queue *defer, in
     c->fd.gathers = true;
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* not TCP: no matter */
+    int unsent = HTTP1_UNSENT_MAX;
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
     http1_out_init(&c->out, &c->fd.io);
+    c->out.tracked = true;
     uv_timer_init(loop, &c->timer);
     c->timer.data = c;
     c->handles = 2;

@@ -165,6 +165,7 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
             stream_ended(st);
     } else if (frame->hd.type == NGHTTP2_RST_STREAM && st) {
         st->peer_reset = true;
+        http2_stream_note_arrived(st, frame->rst_stream.error_code);
     } else if (frame->hd.type == NGHTTP2_PING) {
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) && h->ping_asked &&
             memcmp(frame->ping.opaque_data, HTTP2_LAST_PING, sizeof(HTTP2_LAST_PING)) == 0)

@@ -97,6 +97,9 @@ struct http2_stream {
 
     size_t unconsumed;
     int close_errnum;
+    uint64_t sent;    /* bytes of our body given to send_data */
+    uint64_t wired;   /* bytes of it handed to the io */
+    uint64_t arrived; /* bytes of it that the peer has delivered, if it told */
 
     bool exposed;    /* the user knows it */
     bool in_ng;      /* nghttp2 holds a pointer to it */
@@ -115,6 +118,7 @@ struct http2_stream {
     bool was_full; /* on_writable is owed */
     bool writable_due;
     bool peer_reset;
+    bool told;    /* `arrived` is known */
     bool reading; /* a file read is under way */
     bool bulk;
     bool grown;   /* its window was raised to limits.window */
@@ -147,6 +151,10 @@ struct http2_stream {
 /* How long a client whose request was answered early may take to end it before it is reset: most
  * are about to. */
 #define HTTP2_LATE_MS 100
+
+/* An error code of ours in RST_STREAM: with this bit set the other 31 are those of the number of
+ * body bytes that were delivered. Only understood from a trusted peer. */
+#define HTTP2_CODE_DELIVERED 0x80000000U
 
 /* RFC 9218 urgency by what a stream sent within the last second. */
 #define HTTP2_URGENCY_SMALL 1
@@ -203,6 +211,9 @@ void http2_stream_lose(struct http2_stream *st, int errnum);
 
 /* Give it up towards the peer too. */
 void http2_stream_reset(struct http2_stream *st, uint32_t code, int errnum);
+
+/* The peer has reset the stream with this code, which may tell how much has arrived. */
+void http2_stream_note_arrived(struct http2_stream *st, uint32_t code);
 
 /* nghttp2 knows it no more. May free st. */
 void http2_stream_left_ng(struct http2_stream *st);

@@ -148,6 +148,7 @@ static size_t take_out(struct http2_stream *st, uint8_t *dst, size_t n)
     memcpy(dst, buf_head(&st->out), take);
     buf_consume(&st->out, take);
     http2_stream_release(st, take);
+    st->wired += take;
     return take;
 }
 
@@ -294,6 +295,7 @@ static void stream_send_data(struct http_stream *s, const void *data, size_t n)
     if (!takes_output(st) || n == 0)
         return;
     struct buf *to = &st->out;
+    st->sent += n;
     if (!list_empty(&st->files)) {
         to = &container_of(st->files.prev, struct http2_file, node)->behind;
         st->behind += n;
@@ -366,7 +368,34 @@ static void stream_reset(struct http_stream *s)
     http2_stream_reset(http2_stream_of(s), NGHTTP2_CANCEL, ECANCELED);
 }
 
+static void stream_give_up(struct http_stream *s, uint64_t delivered)
+{
+    struct http2_stream *st = http2_stream_of(s);
+    uint32_t code = HTTP2_CODE_DELIVERED | (uint32_t)(delivered % HTTP2_CODE_DELIVERED);
+    http2_stream_reset(st, st->h->acceptor ? NGHTTP2_CANCEL : code, ECANCELED);
+}
+
+void http2_stream_note_arrived(struct http2_stream *st, uint32_t code)
+{
+    if (!st->h->acceptor || !st->h->trusted || !(code & HTTP2_CODE_DELIVERED))
+        return;
+    /* The largest number with these last bits that is not more than what was sent. */
+    uint64_t behind = (st->wired - code) % HTTP2_CODE_DELIVERED;
+    st->arrived = behind <= st->wired ? st->wired - behind : 0;
+    st->told = true;
+}
+
+static void stream_progress(const struct http_stream *s, uint64_t *sent, uint64_t *delivered)
+{
+    const struct http2_stream *st = container_of(s, const struct http2_stream, s);
+    *sent = st->sent;
+    if (delivered)
+        *delivered = st->told ? st->arrived : st->wired;
+}
+
 const struct http_stream_ops http2_stream_ops = {
+    .progress = stream_progress,
+    .give_up = stream_give_up,
     .send_head = stream_send_head,
     .send_data = stream_send_data,
     .send_file = stream_send_file,

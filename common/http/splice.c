@@ -94,9 +94,12 @@ static void on_server_writable(struct http_stream *s)
 static void on_server_close(struct http_stream *s, int errnum)
 {
     struct http_splice *p = of_stream(s);
+    uint64_t sent, delivered;
     p->server = NULL;
+    /* The body goes through as it is, so what has reached the one is what the other has sent. */
+    http_progress(s, &sent, &delivered);
     if (p->client && (errnum || !p->request_sent || !p->response_ended))
-        http_reset(p->client);
+        http_give_up(p->client, delivered);
     free_if_done(p);
 }
 

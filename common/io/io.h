@@ -42,6 +42,8 @@ struct io_ops {
     void (*send_file)(struct io *io, int fd, int64_t offset, size_t n);
     void (*shutdown)(struct io *io);
     size_t (*pending)(const struct io *io);
+    /* May be NULL: io_progress(). */
+    void (*progress)(const struct io *io, uint64_t *written, uint64_t *delivered);
     void (*close)(struct io *io, bool abort);
 };
 
@@ -88,6 +90,18 @@ static inline void io_shutdown(struct io *io)
 static inline size_t io_pending(const struct io *io)
 {
     return io->ops->pending(io);
+}
+
+/* Bytes given to io_write() since the beginning, and (unless NULL) how many of them have reached
+ * the peer for all that is known: a TCP peer must have acknowledged them. Holds after on_error and
+ * after io_close() too. A stream that knows nothing says 0 of 0. */
+static inline void io_progress(const struct io *io, uint64_t *written, uint64_t *delivered)
+{
+    *written = 0;
+    if (delivered)
+        *delivered = 0;
+    if (io->ops->progress)
+        io->ops->progress(io, written, delivered);
 }
 
 /* Close. What is queued is dropped; with abort a TCP peer sees a reset. To deliver first, wait for

@@ -12,7 +12,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 
@@ -67,10 +69,32 @@ static void watch(struct io_fd *s)
         uv_poll_stop(&s->poll);
 }
 
+/* Of what the kernel took, what the peer has. Only TCP tells. */
+static uint64_t reached(const struct io_fd *s)
+{
+    int family, unacknowledged;
+    socklen_t n = sizeof(family);
+    if (!s->is_socket || getsockopt(s->fd, SOL_SOCKET, SO_DOMAIN, &family, &n) < 0 ||
+        (family != AF_INET && family != AF_INET6) || ioctl(s->fd, SIOCOUTQ, &unacknowledged) < 0 ||
+        unacknowledged < 0)
+        return s->taken;
+    /* The end of file counts for one too. */
+    return (uint64_t)unacknowledged < s->taken ? s->taken - (uint64_t)unacknowledged : 0;
+}
+
+static void progress(const struct io *io, uint64_t *written, uint64_t *delivered)
+{
+    const struct io_fd *s = container_of(io, struct io_fd, io);
+    *written = s->written;
+    if (delivered)
+        *delivered = is_over(s) ? s->reached : reached(s);
+}
+
 static void fail(struct io_fd *s, int errnum)
 {
     if (is_over(s))
         return;
+    s->reached = reached(s);
     s->failed = true;
     s->blocked = false;
     buf_deinit(&s->out);
@@ -124,8 +148,10 @@ static ssize_t write_out(struct io_fd *s, const struct iovec *iov, int count)
         } else {
             n = writev(s->fd, iov, count);
         }
-        if (n >= 0)
+        if (n >= 0) {
+            s->taken += (size_t)n;
             return n;
+        }
         if (errno == EAGAIN)
             return 0;
         if (errno != EINTR)
@@ -143,8 +169,10 @@ static ssize_t write_file(struct io_fd *s)
     do
         n = sendfile(s->fd, s->file.fd, &offset, want);
     while (n < 0 && errno == EINTR);
-    if (n > 0)
+    if (n > 0) {
+        s->taken += (size_t)n;
         return n;
+    }
     if (n < 0 && errno == EAGAIN)
         return 0;
     if (n < 0 && errno != EINVAL && errno != ENOSYS)
@@ -356,10 +384,11 @@ static void fd_writev(struct io *io, const struct iovec *iov, int count)
 {
     struct io_fd *s = of(io);
     assert(s->file.left == 0);
+    size_t done = 0, n = total(iov, count);
+    s->written += n;
     if (is_over(s) || s->error)
         return;
 
-    size_t done = 0, n = total(iov, count);
     size_t may_wait = s->gathers ? IO_FD_GATHER_MAX : 0;
     /* The port gets no write outside of its turn: its bound is what keeps the guest responsive. */
     if (s->kind == IO_FD_STREAM && !s->blocked && buf_len(&s->out) + n > may_wait) {
@@ -391,6 +420,7 @@ static void fd_send_file(struct io *io, int fd, int64_t offset, size_t n)
 {
     struct io_fd *s = of(io);
     assert(s->file.left == 0);
+    s->written += n;
     if (is_over(s) || s->error)
         return;
     s->file.fd = fd;
@@ -423,6 +453,8 @@ static void fd_close(struct io *io, bool abort)
     struct io_fd *s = of(io);
     if (s->closing)
         return;
+    if (!s->failed)
+        s->reached = reached(s);
     s->closing = true;
     s->blocked = false;
     buf_deinit(&s->out);
@@ -445,6 +477,7 @@ static const struct io_ops fd_ops = {
     .send_file = fd_send_file,
     .shutdown = fd_shutdown,
     .pending = pending,
+    .progress = progress,
     .close = fd_close,
 };
 

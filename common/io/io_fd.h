@@ -48,6 +48,9 @@ struct io_fd {
     bool queued;      /* something waited in the queue: on_drain is due when it is empty */
     bool blocked;     /* what waits is sent when the descriptor becomes writable */
     bool writable;    /* IO_FD_PORT: no EAGAIN since the last edge */
+    uint64_t written; /* bytes that callers gave */
+    uint64_t taken;   /* bytes that the kernel took */
+    uint64_t reached; /* bytes that the peer has, noted when the connection ended */
     struct buf out;
     struct {
         int fd;

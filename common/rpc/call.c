@@ -97,8 +97,10 @@ void rpc_call_tell_close(struct rpc_call *call)
 static void on_work(struct deferred *d)
 {
     struct rpc_call *call = container_of(d, struct rpc_call, work);
-    if (call->finished)
+    if (call->finished && !call->method->close_late)
         rpc_call_tell_close(call);
+    else if (call->finished)
+        return;
     else if (!call->paused)
         rpc_call_take_input(call);
 }
@@ -211,6 +213,11 @@ void rpc_send_headers(struct rpc_call *call)
 bool rpc_writable(const struct rpc_call *call)
 {
     return !call->finished && http_writable(call->stream);
+}
+
+void rpc_call_progress(const struct rpc_call *call, uint64_t *sent, uint64_t *delivered)
+{
+    http_progress(call->stream, sent, delivered);
 }
 
 void rpc_pause(struct rpc_call *call)

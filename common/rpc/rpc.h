@@ -25,6 +25,7 @@ struct rpc_method {
     const ProtobufCMessageDescriptor *input, *output;
     bool idempotent;   /* may be called by Connect GET too; RPC_UNARY */
     bool trusted_only; /* only on streams with `trusted` (the guest link) */
+    bool close_late;   /* on_close waits until the client's stream is gone, also after the end */
     bool own_deadline; /* the deadline is told by on_deadline instead of ending the call */
 
     /* A message has arrived. It lives in an arena that is freed when the call of on_message
@@ -98,6 +99,9 @@ void rpc_send(struct rpc_call *call, const ProtobufCMessage *msg);
 
 /* false when the peer is slow: stop producing until on_writable. */
 bool rpc_writable(const struct rpc_call *call);
+
+/* Bytes of output so far, and how many of them have reached the client: http_progress(). */
+void rpc_call_progress(const struct rpc_call *call, uint64_t *sent, uint64_t *delivered);
 
 /* Client and bidirectional streams: take no more messages for now, so that the client is slowed
  * down (at most a window of input is held). After rpc_resume() they come from the loop. */

@@ -7,18 +7,20 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 
-/* Bytes before this offset may be dropped to make room: all that the foremost reader has. */
+/* Bytes before this offset may be dropped to make room: what the foremost reader has, but for a part
+ * that may be on its way still when its client vanishes. */
 static uint64_t droppable(const struct process *p)
 {
     if (list_empty(&p->readers))
         return UINT64_MAX;
+    uint64_t kept = process_kept(p);
     uint64_t most = 0;
     list_for_each (node, &p->readers) {
         const struct process_reader *reader = container_of(node, struct process_reader, node);
         if (reader->pos.offset > most)
             most = reader->pos.offset;
     }
-    return most;
+    return most > kept ? most - kept : 0;
 }
 
 static void tell_readers(struct process *p)

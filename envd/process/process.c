@@ -242,6 +242,7 @@ int process_signal(struct process *p, int signum)
 
 static void abort_reader(struct process_reader *reader, const struct err *err)
 {
+    reader->received = reader->pos.offset;
     process_detach(reader);
     reader->on_abort(reader, err);
 }
@@ -293,6 +294,8 @@ void process_detach(struct process_reader *reader)
         return;
     list_remove(&reader->node);
     reader->process = NULL;
+    if (reader->received > p->received)
+        p->received = reader->received;
     if (p->released)
         return;
     process_resume(p);
@@ -302,10 +305,18 @@ void process_detach(struct process_reader *reader)
 
 void process_reader_moved(struct process_reader *reader)
 {
-    struct process *p = reader->process;
-    if (reader->pos.offset > p->received)
-        p->received = reader->pos.offset;
-    process_resume(p);
+    process_resume(reader->process);
+}
+
+uint64_t process_received(const struct process *p)
+{
+    uint64_t most = p->received;
+    list_for_each (node, &p->readers) {
+        const struct process_reader *reader = container_of(node, struct process_reader, node);
+        if (reader->pos.offset > most)
+            most = reader->pos.offset;
+    }
+    return most;
 }
 
 void process_ref(struct process *p, struct process_ref *ref)

@@ -5,9 +5,14 @@
  *   pipe or pty ──▶ output ──▶ ring ──▶ reader ──▶ RPC stream
  *                                  └──▶ reader ──▶ RPC stream
  *
- * With readers the ring keeps what the foremost of them has not read: when that is a whole ring,
- * the pipe is left alone and the process waits. A reader that is further behind misses bytes.
- * Without readers the oldest bytes go.
+ * With readers the ring keeps what the foremost of them has not read, and three quarters of a ring
+ * before that: when it is full of these, the pipe is left alone and the process waits. A reader
+ * that is further behind misses bytes. Without readers the oldest bytes go.
+ *
+ * What a client has received is known when its stream closes: by TCP's acknowledgements, or by what
+ * the daemon says that it delivered. A Connect goes on from there. Two things cannot be known: what
+ * a client's kernel had received and the client never read, and, when the guest link itself breaks,
+ * what was on it (both count as received).
  *
  * A process has ended when it was reaped and its outputs are at end of file, or, if a client or its
  * deadline killed it, when it was reaped: a grandchild may hold the outputs for ever. An ended
@@ -68,7 +73,7 @@ struct process {
     struct ring ring;
     struct list readers;
     struct list refs;  /* of struct process_ref */
-    uint64_t received; /* how far any reader has ever come */
+    uint64_t received; /* how far any reader that has left had come */
     uv_timer_t timer;  /* its deadline; after its end, how long it is kept */
     int open_handles;
     int status; /* waitpid's, once reaped */
@@ -85,6 +90,7 @@ struct process_reader {
     struct list node;
     struct process *process; /* NULL when detached */
     struct ring_pos pos;
+    uint64_t received; /* how much of that has reached the client; set before the reader leaves */
     bool owns_deadline;
     /* There may be more to read, or the end. */
     void (*on_output)(struct process_reader *reader);
@@ -144,8 +150,18 @@ void process_unref(struct process_ref *ref);
 void process_attach(struct process *p, struct process_reader *reader);
 void process_detach(struct process_reader *reader);
 
-/* The reader has moved. */
+/* The reader has moved: there may be room for more output. */
 void process_reader_moved(struct process_reader *reader);
+
+/* The offset behind what some client has received; what is on its way to one that still reads
+ * counts. */
+uint64_t process_received(const struct process *p);
+
+/* Bytes of output that are kept behind the foremost reader. */
+static inline size_t process_kept(const struct process *p)
+{
+    return p->ring.max / 4 * 3;
+}
 
 /* Whether the reader has read all there will ever be. */
 static inline bool process_reader_done(const struct process_reader *reader)

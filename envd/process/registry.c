@@ -23,7 +23,7 @@ static struct process *process_of(struct list *node)
 /* Offset before which nobody needs the bytes: the history, kept for those who ask for it. */
 static uint64_t history_end(const struct process *p)
 {
-    uint64_t least = p->received;
+    uint64_t least = process_received(p);
     list_for_each (node, &p->readers) {
         const struct process_reader *reader = container_of(node, struct process_reader, node);
         if (reader->pos.offset < least)

@@ -101,7 +101,7 @@ static int replay_from(const struct rpc_call *call, const struct process *p, uin
                        struct err *err)
 {
     struct str text = http_field_get(rpc_call_head(call), "sandpit-replay");
-    *out = p->received;
+    *out = process_received(p);
     if (!text.p)
         return 0;
     text = str_trim(text);

@@ -1,6 +1,7 @@
 #include "envd/process/stream.h"
 
 #include "common/base/cleanup.h"
+#include "common/http/marks.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -18,8 +19,10 @@ struct event_stream {
     struct rpc_call *call; /* NULL after its on_close */
     uv_timer_t keepalive;
     uint64_t interval_ms;
-    uint64_t sent_ms; /* when the last event was sent */
-    uint64_t missed;  /* bytes dropped before this stream came to them */
+    uint64_t sent_ms;        /* when the last event was sent */
+    uint64_t missed;         /* bytes dropped before this stream came to them */
+    struct http_marks marks; /* which offset the client has when how much of the body came so far */
+    bool finished;
     bool is_start;
     bool timer_closed;
 };
@@ -92,8 +95,10 @@ static void send_end(struct event_stream *s, const struct process *p)
 
 static void free_when_over(struct event_stream *s)
 {
-    if (!s->call && s->timer_closed)
-        free(s);
+    if (s->call || !s->timer_closed)
+        return;
+    http_marks_deinit(&s->marks);
+    free(s);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -111,10 +116,31 @@ static void leave(struct event_stream *s)
         uv_close((uv_handle_t *)&s->keepalive, on_timer_closed);
 }
 
+/* The reader stays until the call is closed: until then the client may turn out to be gone. */
 static void finish(struct event_stream *s, const struct err *err)
 {
-    leave(s);
+    s->finished = true;
+    uv_timer_stop(&s->keepalive);
     rpc_finish(s->call, err);
+}
+
+static void note_sent(struct event_stream *s)
+{
+    uint64_t sent, offset = s->reader.pos.offset;
+    size_t kept = process_kept(s->reader.process);
+    /* What the ring may have dropped cannot be sent again: no need to know where it was. */
+    if (http_marks_full(&s->marks) && offset > kept)
+        http_marks_forget_values(&s->marks, offset - kept);
+    rpc_call_progress(s->call, &sent, NULL);
+    http_marks_add(&s->marks, sent, offset);
+}
+
+/* How much of the output has reached the client. */
+static uint64_t received(const struct event_stream *s)
+{
+    uint64_t sent, delivered;
+    rpc_call_progress(s->call, &sent, &delivered);
+    return delivered >= sent ? s->reader.pos.offset : http_marks_find(&s->marks, delivered);
 }
 
 /* Others read on while this stream was slow, and the ring is bounded. */
@@ -133,12 +159,15 @@ static void pump(struct event_stream *s)
     size_t most = p->is_pty ? PROCESS_CHUNK_PTY_MAX : PROCESS_CHUNK_MAX;
     struct ring_view view;
     uint64_t before = s->reader.pos.offset;
+    if (s->finished)
+        return;
     while (rpc_writable(s->call)) {
         s->missed += ring_catch_up(&p->ring, &s->reader.pos);
         if (!ring_read(&p->ring, &s->reader.pos, most, &view))
             break;
         send_data(s, &view);
         ring_advance(&s->reader.pos, view.n);
+        note_sent(s);
     }
     if (s->reader.pos.offset != before)
         process_reader_moved(&s->reader);
@@ -196,6 +225,7 @@ void stream_begin(struct rpc_call *call, struct process *p, struct ring_pos pos,
     *s = (struct event_stream){ .magic = STREAM_MAGIC,
                                 .call = call,
                                 .interval_ms = keepalive_ms(call),
+                                .marks = { .base = { 0, pos.offset } },
                                 .is_start = owns_deadline };
     s->reader = (struct process_reader){
         .pos = pos, .owns_deadline = owns_deadline, .on_output = on_output, .on_abort = on_abort
@@ -220,6 +250,7 @@ void stream_on_close(struct rpc_call *call)
     struct event_stream *s = of_call(call);
     if (!s)
         return;
+    s->reader.received = received(s);
     s->call = NULL;
     leave(s);
     free_when_over(s);

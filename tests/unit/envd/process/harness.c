@@ -213,6 +213,13 @@ bool rpc_writable(const struct rpc_call *call)
     return !call->finished && call->taken < call->window;
 }
 
+void rpc_call_progress(const struct rpc_call *call, uint64_t *sent, uint64_t *delivered)
+{
+    *sent = call->taken;
+    if (delivered)
+        *delivered = call->taken > call->lost ? call->taken - call->lost : 0;
+}
+
 static void take_data(struct rpc_call *call, const Process__ProcessEvent__DataEvent *data)
 {
     static const char letters[] = "oep";

@@ -31,6 +31,7 @@ struct rpc_call {
 
     size_t window; /* bytes of output it takes; then it is not writable */
     size_t taken;
+    size_t lost; /* bytes of it that are on their way, and will not arrive when the client goes */
 
     uint32_t pid;       /* of the start event */
     struct buf data[3]; /* stdout, stderr, pty */

@@ -123,6 +123,30 @@ static void reconnect_in_the_middle_misses_nothing(void **state)
     harness_close(&h);
 }
 
+static void what_had_not_arrived_comes_again(void **state)
+{
+    (void)state;
+    struct harness h;
+    harness_open(&h);
+    struct rpc_call *c =
+        start_script(&h, count_script, &(struct call_options){ .window = 3000000 });
+    /* Pieces are whole or nothing for a client, and much of the ring is kept for this. */
+    c->lost = 300000;
+    run_while(&h, is_not_full, c);
+    size_t had = data_of(c, 0).n - c->lost;
+    kill((pid_t)c->pid, SIGSTOP);
+    call_disconnect(c);
+    struct rpc_call *d = connect_pid(&h, c->pid, NULL);
+    kill((pid_t)c->pid, SIGCONT);
+    run_until(&h, &d->closed);
+    size_t offset = (size_t)header(&d->headers, "sandpit-offset");
+    assert_in_range(offset, had - c->largest, had);
+    assert_true(header(&d->headers, "sandpit-gap") == UINT64_MAX);
+    check_count(data_of(d, 0), offset);
+    assert_int_equal(offset + data_of(d, 0).n, COUNT_BYTES);
+    harness_close(&h);
+}
+
 static void reconnect_to_a_small_ring_tells_the_gap(void **state)
 {
     (void)state;
@@ -313,6 +337,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reconnect_in_the_middle_misses_nothing),
+        cmocka_unit_test(what_had_not_arrived_comes_again),
         cmocka_unit_test(reconnect_to_a_small_ring_tells_the_gap),
         cmocka_unit_test(slow_only_reader_stops_the_process),
         cmocka_unit_test(stalled_reader_does_not_starve_another),
