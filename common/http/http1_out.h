@@ -7,8 +7,8 @@
 #include "common/http/marks.h"
 #include "common/io/io.h"
 
-/* Queued bytes above which a producer is told to pause. Few, since what is queued was copied: behind
- * it the kernel has a buffer of its own, which is what keeps the peer busy. */
+/* Queued bytes above which a producer is told to pause. Few, since what is queued was copied:
+ * behind it the kernel has a buffer of its own, which is what keeps the peer busy. */
 #define HTTP1_OUT_HIGH_WATER 32768
 
 struct http1_out {

@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 
-/* Bytes before this offset may be dropped to make room: what the foremost reader has, but for a part
- * that may be on its way still when its client vanishes. */
+/* Bytes before this offset may be dropped to make room: what the foremost reader has, but for a
+ * part that may be on its way still when its client vanishes. */
 static uint64_t droppable(const struct process *p)
 {
     if (list_empty(&p->readers))
