@@ -119,3 +119,15 @@ void link_scanner_change(struct link_scanner *s, const uint8_t pattern[static LI
     if (pass && n > 0)
         pass(user, held, n);
 }
+
+void link_scanner_release(struct link_scanner *s,
+                          void (*pass)(void *user, const uint8_t *p, size_t n), void *user)
+{
+    uint8_t held[sizeof(s->held)];
+    size_t n = s->nheld;
+    if (n == 0 || n >= LINK_SECRET_SIZE)
+        return;
+    memcpy(held, s->held, n);
+    s->nheld = 0;
+    pass(user, held, n);
+}

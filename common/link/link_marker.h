@@ -44,4 +44,16 @@ bool link_scanner_feed(struct link_scanner *s, const uint8_t *data, size_t n,
 void link_scanner_change(struct link_scanner *s, const uint8_t pattern[static LINK_SECRET_SIZE],
                          void (*pass)(void *user, const uint8_t *p, size_t n), void *user);
 
+/*
+ * Give what is held to pass(): no more input has come for LINK_HOLD_MS. The last byte of a message
+ * begins the secret once in 256 times, and without this it would wait for the next message. A whole
+ * secret goes on waiting for its nonce.
+ */
+void link_scanner_release(struct link_scanner *s,
+                          void (*pass)(void *user, const uint8_t *p, size_t n), void *user);
+
+/* A host writes its marker at once, so that it arrives in one piece or in pieces right after each
+ * other. One that is torn apart for longer is not found, and the host tries again. */
+#define LINK_HOLD_MS 3
+
 #endif

@@ -66,6 +66,12 @@ static void pass_on(void *user, const uint8_t *data, size_t n)
         http2_session_input(end->session, data, n);
 }
 
+static void on_hold(uv_timer_t *timer)
+{
+    struct link_end *end = container_of(timer, struct link_end, hold);
+    link_scanner_release(&end->scanner, pass_on, end);
+}
+
 static void on_marked_data(struct link_end *end, const uint8_t *data, size_t n)
 {
     uint8_t answer[LINK_ACK_SIZE + LINK_NONCE_SIZE];
@@ -89,6 +95,12 @@ static void on_marked_data(struct link_end *end, const uint8_t *data, size_t n)
         io_write(&end->fd.io, answer, sizeof(answer));
         end_session_start(end);
     }
+    if (end->l->closing)
+        return;
+    if (end->scanner.nheld > 0)
+        uv_timer_start(&end->hold, on_hold, LINK_HOLD_MS, 0);
+    else
+        uv_timer_stop(&end->hold);
 }
 
 static void on_data(struct io *io, const uint8_t *data, size_t n)
@@ -124,13 +136,18 @@ static void on_error(struct io *io, int errnum)
     link_end_close(end);
 }
 
-static void on_closed(struct io *io)
+static void on_hold_closed(uv_handle_t *handle)
 {
-    struct link_end *end = end_of(io);
+    struct link_end *end = container_of((uv_timer_t *)handle, struct link_end, hold);
     struct envd_link *l = end->l;
     list_remove(&end->node);
     free(end);
     link_handle_closed(l);
+}
+
+static void on_closed(struct io *io)
+{
+    uv_close((uv_handle_t *)&end_of(io)->hold, on_hold_closed);
 }
 
 static const struct io_events end_events = {
@@ -151,6 +168,7 @@ int link_end_add(struct envd_link *l, int fd, enum io_fd_kind kind, bool marked)
     int rc = io_fd_init(&end->fd, l->e->loop, fd, kind, &end_events);
     if (rc < 0)
         return rc;
+    uv_timer_init(l->e->loop, &end->hold);
     link_scanner_init(&end->scanner, l->secret);
     list_push_back(&l->ends, &end->node);
     l->handles++;
@@ -164,6 +182,7 @@ int link_end_add(struct envd_link *l, int fd, enum io_fd_kind kind, bool marked)
 void link_end_close(struct link_end *end)
 {
     end_session_abort(end);
+    uv_timer_stop(&end->hold);
     io_close(&end->fd.io, false);
 }
 

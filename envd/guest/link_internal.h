@@ -17,6 +17,7 @@ struct link_end {
     bool marked;                   /* sessions begin with the marker */
     bool secret_changed;
     struct link_scanner scanner;
+    uv_timer_t hold; /* runs while the scanner holds bytes back */
 };
 
 struct envd_link {

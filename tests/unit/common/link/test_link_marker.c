@@ -190,6 +190,25 @@ static void test_change_passes_on_what_was_held(void **state)
     buf_deinit(&passed);
 }
 
+static void test_release_gives_a_beginning_but_no_whole_secret(void **state)
+{
+    (void)state;
+    struct link_scanner s;
+    struct buf passed = { 0 };
+    uint8_t nonce[LINK_NONCE_SIZE];
+    size_t used;
+    link_scanner_init(&s, secret);
+    assert_false(link_scanner_feed(&s, secret, 1, keep, &passed, nonce, &used));
+    assert_int_equal(buf_len(&passed), 0);
+    link_scanner_release(&s, keep, &passed);
+    assert_int_equal(buf_len(&passed), 1);
+    assert_false(link_scanner_feed(&s, secret, sizeof(secret), keep, &passed, nonce, &used));
+    link_scanner_release(&s, keep, &passed);
+    assert_int_equal(buf_len(&passed), 1);
+    assert_true(link_scanner_feed(&s, secret, LINK_NONCE_SIZE, keep, &passed, nonce, &used));
+    buf_deinit(&passed);
+}
+
 static void test_constants_differ(void **state)
 {
     (void)state;
@@ -207,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_feed_holds_back_only_a_possible_beginning),
         cmocka_unit_test(test_feed_passes_everything_else_unchanged),
         cmocka_unit_test(test_change_passes_on_what_was_held),
+        cmocka_unit_test(test_release_gives_a_beginning_but_no_whole_secret),
         cmocka_unit_test(test_constants_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

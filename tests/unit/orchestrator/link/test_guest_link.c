@@ -166,6 +166,19 @@ static void test_secret_changes_with_the_next_session(void **state)
     fake_host_assert_alive(&host, &t);
 }
 
+static void test_last_byte_that_begins_the_secret_is_not_kept(void **state)
+{
+    (void)state;
+    uint8_t secret[LINK_SECRET_SIZE] = "a secret of thirty-two bytes";
+    /* Whatever byte the request ends in, one of these secrets begins with it. */
+    for (unsigned first = 0; first < 256; first++) {
+        secret[0] = (uint8_t)first;
+        envd_link_set_secret(vm.link, secret);
+        fake_host_assert_alive(&host, &t);
+    }
+    assert_int_equal(host.downs, 0);
+}
+
 static int quiesce_rc;
 static size_t quiesced;
 
@@ -242,6 +255,7 @@ int main(void)
         CASE(test_hundred_stalled_readers_stop_nobody),
         CASE(test_five_thousand_aborted_requests),
         CASE(test_secret_changes_with_the_next_session),
+        CASE(test_last_byte_that_begins_the_secret_is_not_kept),
         CASE(test_quiesce_ends_the_session_in_order),
         CASE(test_quiesce_of_a_silent_guest_ends_in_time),
         CASE(test_quiesce_of_a_guest_that_answers_nothing_but_runs),
