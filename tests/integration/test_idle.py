@@ -95,7 +95,8 @@ def test_ten_thousand_idle_connections(envd):
                 c.sendall(REQUEST)
         for c in connections[1::2]:
             assert c.recv(4096).startswith(b"HTTP/1.1 204")
-        wait_for(lambda: open_files(pid) >= files + CONNECTIONS, "all of them to be accepted")
+        # One may have been closing when the files were counted.
+        wait_for(lambda: open_files(pid) >= files + CONNECTIONS - 1, "all of them to be accepted")
         assert answers(url)
 
         after, ticks, wakes = rss_kb(pid), cpu_ticks(pid), switches(pid)
