@@ -34,6 +34,7 @@ void err_fill(struct err *err, enum err_code code, const char *fmt, ...)
     va_list ap;
     va_start(ap, fmt);
     err->code = code;
+    err->reason = NULL;
     vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
     va_end(ap);
 }
@@ -44,6 +45,7 @@ int err_set(struct err *err, enum err_code code, int errnum, const char *fmt, ..
         va_list ap;
         va_start(ap, fmt);
         err->code = code;
+        err->reason = NULL;
         vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
         va_end(ap);
     }

@@ -27,6 +27,8 @@ enum err_code {
 struct err {
     enum err_code code;
     char msg[256];
+    const char
+        *reason; /* a static text that programs tell this error by, beside its code; or NULL */
 };
 
 /* Fill *err (which may be NULL) and return -errnum, so that a failing path is one line. A message

@@ -12,8 +12,10 @@
 #define METADATA_MAX        262144  /* bytes of names and values */
 #define ENVS_MAX            1048576 /* a process's environment takes no more */
 
-static void on_created(void *user, struct sandbox *sb, const struct err *err)
+static void on_created(void *user, struct sandbox *sb, const struct sandbox_timings *t,
+                       const struct err *err)
 {
+    (void)t;
     struct api_call *c = user;
     if (err)
         api_fail_err(c, err);

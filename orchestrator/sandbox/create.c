@@ -73,7 +73,8 @@ struct create {
     char template_ref[TEMPLATE_REF_MAX + 1];
     struct vmm_template boot;
     json_t *envs;
-    void (*done)(void *user, struct sandbox *sb, const struct err *err);
+    struct sandbox_timings timings;
+    sandbox_created_cb done;
     void *user;
 };
 
@@ -322,7 +323,7 @@ static void finish(struct create *op)
                  LOG_STR("reason", op->err.msg));
         op->own->create = NULL;
         sm_move(&sb->sm, SANDBOX_ENDED);
-        op->done(op->user, NULL, &op->err);
+        op->done(op->user, NULL, &op->timings, &op->err);
         sandbox_unref(sb);
     } else {
         op->own->create = NULL;
@@ -330,7 +331,7 @@ static void finish(struct create *op)
         sandbox_running(sb);
         log_info("sandbox created", LOG_STR("sandbox_id", sb->id),
                  LOG_STR("template", sb->template_id));
-        op->done(op->user, sb, NULL);
+        op->done(op->user, sb, &op->timings, NULL);
     }
     json_decref(op->envs);
     free(op);
@@ -440,7 +441,7 @@ static struct create *create_new(struct sandbox_host *h, const struct sandbox_sp
 }
 
 void sandbox_create(struct sandbox_host *h, const struct sandbox_spec *spec,
-                    void (*done)(void *user, struct sandbox *sb, const struct err *err), void *user)
+                    sandbox_created_cb done, void *user)
 {
     char id[ID_SANDBOX_SIZE];
     id_sandbox(id);

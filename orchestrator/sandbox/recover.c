@@ -105,7 +105,7 @@ static void on_adopted(struct vmm *v, const struct err *err)
     struct sandbox *sb = vmm_user(v);
     struct sandbox_own *own = own_of(sb);
     struct recover *r = own->recover;
-    struct err no_memory = { ERR_INTERNAL, "out of memory opening the guest link" };
+    static const char no_memory[] = "out of memory opening the guest link";
     if (err) {
         sb->vmm = NULL;
         own->recover = NULL;
@@ -121,7 +121,7 @@ static void on_adopted(struct vmm *v, const struct err *err)
     if (!sb->link) {
         own->recover = NULL;
         sm_move(&sb->sm, SANDBOX_RUNNING);
-        sandbox_end(sb, "lost", no_memory.msg, NULL, NULL);
+        sandbox_end(sb, "lost", no_memory, NULL, NULL);
         one_done(r);
         return;
     }

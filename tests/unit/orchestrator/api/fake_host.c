@@ -96,7 +96,7 @@ struct fake_create {
     char team_id[TEAM_ID_SIZE];
     unsigned timeout_s;
     bool secure, public_traffic;
-    void (*done)(void *user, struct sandbox *sb, const struct err *err);
+    sandbox_created_cb done;
     void *user;
 };
 
@@ -105,7 +105,7 @@ static void finish(struct deferred *d)
     struct fake_create *op = container_of(d, struct fake_create, step);
     struct sandbox_host *h = op->host;
     if (op->err.code) {
-        op->done(op->user, NULL, &op->err);
+        op->done(op->user, NULL, &(struct sandbox_timings){ 0 }, &op->err);
     } else {
         char id[SANDBOX_ID_SIZE];
         snprintf(id, sizeof(id), "i%020u", h->next_id++);
@@ -119,7 +119,7 @@ static void finish(struct deferred *d)
             sb->envd_token[0] = '\0';
         if (!op->public_traffic)
             snprintf(sb->traffic_token, sizeof(sb->traffic_token), "traffic-of-%s", id);
-        op->done(op->user, sb, NULL);
+        op->done(op->user, sb, &(struct sandbox_timings){ 0 }, NULL);
     }
     json_decref(op->metadata);
     json_decref(op->config);
@@ -147,7 +147,7 @@ void fake_host_release(struct sandbox_host *h)
 }
 
 void sandbox_create(struct sandbox_host *h, const struct sandbox_spec *spec,
-                    void (*done)(void *user, struct sandbox *sb, const struct err *err), void *user)
+                    sandbox_created_cb done, void *user)
 {
     struct fake_create *op = calloc(1, sizeof(*op));
     assert(op);

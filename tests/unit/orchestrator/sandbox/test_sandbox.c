@@ -25,8 +25,10 @@ struct world {
     int created, killed, not_killed, stopped, recovered;
 };
 
-static void on_created(void *user, struct sandbox *sb, const struct err *err)
+static void on_created(void *user, struct sandbox *sb, const struct sandbox_timings *t,
+                       const struct err *err)
 {
+    (void)t;
     struct world *w = user;
     w->created++;
     w->made = sb;
