@@ -7,11 +7,11 @@
 #include "envd/boot/boot.h"
 #include "envd/core/cgroup.h"
 #include "envd/guest/link.h"
+#include "envd/options.h"
 #include "envd/process/registry.h"
 #include "envd/server/server.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -21,13 +21,6 @@
 #define DEFAULT_PATH  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define STOP_GRACE_MS 2000
 
-struct options {
-    uint16_t port;
-    const char *host;
-    const char *cgroup_root;
-    bool not_guest, no_cgroups, verbose;
-};
-
 struct program {
     struct envd envd;
     struct envd_server server;
@@ -36,72 +29,6 @@ struct program {
     uv_signal_t on_term, on_int;
     bool stopping;
 };
-
-static const char usage[] =
-    "envd [-isnotfc] [-port N] [-host ADDRESS] [-cgroup-root DIR | -no-cgroups] [-verbose]\n"
-    "envd -version | -commit\n"
-    "\n"
-    "  -isnotfc       run as an ordinary process on a host, not as a guest's agent\n"
-    "  -port N        TCP port (49983)\n"
-    "  -host ADDRESS  address to listen on (0.0.0.0)\n"
-    "  -cgroup-root   where cgroup v2 is mounted (/sys/fs/cgroup)\n"
-    "  -no-cgroups    leave processes in envd's own cgroup\n";
-
-static int parse_options(int argc, char **argv, struct options *o)
-{
-    static const struct option table[] = {
-        { "isnotfc", no_argument, NULL, 'i' },    { "port", required_argument, NULL, 'p' },
-        { "host", required_argument, NULL, 'a' }, { "cgroup-root", required_argument, NULL, 'c' },
-        { "no-cgroups", no_argument, NULL, 'n' }, { "verbose", no_argument, NULL, 'v' },
-        { "version", no_argument, NULL, 'V' },    { "commit", no_argument, NULL, 'C' },
-        { "help", no_argument, NULL, 'h' },       { NULL, 0, NULL, 0 },
-    };
-    uint64_t port;
-    int c;
-    *o = (struct options){ .port = ENVD_PORT, .host = "0.0.0.0", .cgroup_root = "/sys/fs/cgroup" };
-    while ((c = getopt_long_only(argc, argv, "", table, NULL)) != -1) {
-        switch (c) {
-        case 'i':
-            o->not_guest = true;
-            break;
-        case 'p':
-            if (!str_to_u64(str_of(optarg), UINT16_MAX, &port)) {
-                fprintf(stderr, "envd: -port must be a number from 0 to 65535\n");
-                return 2;
-            }
-            o->port = (uint16_t)port;
-            break;
-        case 'a':
-            o->host = optarg;
-            break;
-        case 'c':
-            o->cgroup_root = optarg;
-            break;
-        case 'n':
-            o->no_cgroups = true;
-            break;
-        case 'v':
-            o->verbose = true;
-            break;
-        case 'V':
-            puts(ENVD_VERSION);
-            exit(0);
-        case 'C':
-            puts(SANDPIT_COMMIT);
-            exit(0);
-        case 'h':
-            fputs(usage, stdout);
-            exit(0);
-        default:
-            return 2;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "envd: unexpected argument '%s'\n", argv[optind]);
-        return 2;
-    }
-    return 0;
-}
 
 static void on_child(uv_poll_t *handle, int event, int events)
 {
@@ -192,6 +119,12 @@ static void init_envd(struct program *p, const struct options *o)
     if (!o->no_cgroups && e->is_guest)
         cgroup_setup(e, o->cgroup_root);
     e->processes = process_registry_new(e);
+    if (e->processes) {
+        struct process_limits limits = PROCESS_LIMITS_DEFAULT;
+        limits.ring_bytes = o->ring_bytes;
+        limits.ring_budget = o->ring_budget;
+        process_registry_set_limits(e->processes, &limits);
+    }
     envd_server_init(&p->server, e);
 }
 
@@ -242,9 +175,21 @@ int main(int argc, char **argv)
         boot_power_off();
         return 1;
     }
-    int rc = parse_options(argc, argv, &o);
-    if (rc)
-        return rc;
+    switch (options_parse(argc, argv, &o)) {
+    case OPTIONS_SERVE:
+        break;
+    case OPTIONS_HELP:
+        fputs(options_usage, stdout);
+        return 0;
+    case OPTIONS_VERSION:
+        puts(ENVD_VERSION);
+        return 0;
+    case OPTIONS_COMMIT:
+        puts(SANDPIT_COMMIT);
+        return 0;
+    case OPTIONS_WRONG:
+        return 2;
+    }
     log_setup(o.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "envd");
     if (getpid() == 1) {
         setenv("PATH", DEFAULT_PATH, 0);

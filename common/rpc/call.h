@@ -25,6 +25,7 @@ struct rpc_detail {
 struct rpc_protocol {
     bool enveloped;     /* messages in envelopes; else the body is one message */
     bool over_http2;    /* needs it, for its trailers */
+    bool gzip_mirrored; /* compresses for who compresses its own, not for all that accept it */
     const char *accept; /* content types, for Accept-Post */
     /* Headers that name the compression of what is sent, and those that the other side may use. */
     const char *encoding, *accept_encoding;

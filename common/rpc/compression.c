@@ -13,9 +13,9 @@ int rpc_call_agree_compression(struct rpc_call *call, struct err *err)
         rpc_call_add_header(call, protocol->accept_encoding, "gzip");
         return rc;
     }
-    /* Libraries say that they accept gzip whether their user wants that or not. A stream, which may
-     * be bulk on a fast link, is compressed for those who compress what they send. */
-    call->gzip_out = (call->gzip_in || !protocol->enveloped) &&
+    /* gRPC's libraries say that they accept gzip whether their user wants that or not, and expect
+     * answers to be like their requests. */
+    call->gzip_out = (call->gzip_in || !protocol->gzip_mirrored) &&
                      metadata_accepts_gzip(call->head, protocol->accept_encoding);
     return 0;
 }

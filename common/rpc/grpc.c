@@ -63,6 +63,7 @@ const struct rpc_protocol rpc_grpc = {
     .enveloped = true,
     .over_http2 = true,
     .accept = "application/grpc, application/grpc+proto, application/grpc+json",
+    .gzip_mirrored = true,
     .encoding = "grpc-encoding",
     .accept_encoding = "grpc-accept-encoding",
     .begin = rpc_grpc_begin,

@@ -48,6 +48,7 @@ static void refuse(struct rpc_call *call, int http_status, const struct err *err
 const struct rpc_protocol rpc_grpc_web = {
     .enveloped = true,
     .accept = "application/grpc-web, application/grpc-web+proto, application/grpc-web+json",
+    .gzip_mirrored = true,
     .encoding = "grpc-encoding",
     .accept_encoding = "grpc-accept-encoding",
     .begin = rpc_grpc_begin,
