@@ -10,6 +10,7 @@ if(NOT SANDPIT_ONLY_ENVD)
     pkg_check_modules(sqlite3 REQUIRED IMPORTED_TARGET sqlite3)
     pkg_check_modules(libcap REQUIRED IMPORTED_TARGET libcap)
     pkg_check_modules(libarchive REQUIRED IMPORTED_TARGET libarchive)
+    pkg_check_modules(grpc REQUIRED IMPORTED_TARGET grpc)
     pkg_check_modules(cmocka REQUIRED IMPORTED_TARGET cmocka)
 endif()
 

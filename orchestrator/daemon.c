@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "common/http/listener.h"
 #include "orchestrator/api/api.h"
+#include "orchestrator/node/node.h"
 #include "orchestrator/proxy/proxy.h"
 #include "orchestrator/sandbox/host.h"
 #include "orchestrator/store/store.h"
@@ -30,6 +31,7 @@ struct daemon {
     struct sandbox_host *host;
     struct api *api;
     struct proxy *proxy;
+    struct node *node;
     struct http_listener *listeners[2];
     size_t open_listeners;
     uv_signal_t on_term, on_int;
@@ -43,13 +45,22 @@ static void on_store_closed(void *user)
     defer_queue_close(&d->defer);
 }
 
-static void on_api_freed(void *user)
+static void on_node_freed(void *user)
 {
     struct daemon *d = user;
     proxy_free(TAKE(d->proxy));
     sandbox_host_free(TAKE(d->host));
     vmm_driver_free(TAKE(d->driver));
     store_close(TAKE(d->store), on_store_closed, d);
+}
+
+static void on_api_freed(void *user)
+{
+    struct daemon *d = user;
+    if (d->node)
+        node_free(TAKE(d->node), on_node_freed, d);
+    else
+        on_node_freed(d);
 }
 
 static void on_host_stopped(void *user)
@@ -78,6 +89,10 @@ static void stop(struct daemon *d, int exit_code)
     d->exit_code = exit_code;
     uv_close((uv_handle_t *)&d->on_term, NULL);
     uv_close((uv_handle_t *)&d->on_int, NULL);
+    if (d->node) {
+        d->open_listeners++;
+        node_stop(d->node, DRAIN_MS, on_listener_closed, d);
+    }
     if (d->open_listeners == 0) {
         stop_host(d);
         return;
@@ -120,6 +135,17 @@ static int listen_on(struct daemon *d, size_t n, uint16_t port, struct http_acce
     return rc;
 }
 
+static int serve_node(struct daemon *d, struct err *err)
+{
+    struct node_options node = { .loop = d->loop,
+                                 .defer = &d->defer,
+                                 .config = d->config,
+                                 .store = d->store,
+                                 .host = d->host,
+                                 .vmm = vmm_driver_host(d->driver) };
+    return node_new(&d->node, &node, err);
+}
+
 static void on_recovered(void *user, const struct err *err)
 {
     struct daemon *d = user;
@@ -132,7 +158,8 @@ static void on_recovered(void *user, const struct err *err)
     if (d->stopping)
         return;
     if (listen_on(d, 0, d->config->api_port, api_acceptor(d->api), &why) < 0 ||
-        listen_on(d, 1, d->config->proxy_port, proxy_acceptor(d->proxy), &why) < 0) {
+        listen_on(d, 1, d->config->proxy_port, proxy_acceptor(d->proxy), &why) < 0 ||
+        serve_node(d, &why) < 0) {
         log_error("cannot listen", LOG_STR("reason", why.msg));
         stop(d, 1);
         return;

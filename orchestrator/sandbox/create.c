@@ -137,6 +137,7 @@ static void on_journal(void *user, const struct err *err)
 {
     struct create *op = user;
     op->journalled = true;
+    sandbox_event(&op->own->sb, SANDBOX_EVENT_CREATED, NULL, NULL);
     step_done(op, CREATE_BOOT, err);
 }
 
@@ -323,12 +324,15 @@ static void finish(struct create *op)
                  LOG_STR("reason", op->err.msg));
         op->own->create = NULL;
         sm_move(&sb->sm, SANDBOX_ENDED);
+        if (op->journalled)
+            sandbox_event(sb, SANDBOX_EVENT_ENDED, "create_failed", op->err.msg);
         op->done(op->user, NULL, &op->timings, &op->err);
         sandbox_unref(sb);
     } else {
         op->own->create = NULL;
         sm_move(&sb->sm, SANDBOX_RUNNING);
         sandbox_running(sb);
+        sandbox_event(sb, SANDBOX_EVENT_RUNNING, NULL, NULL);
         log_info("sandbox created", LOG_STR("sandbox_id", sb->id),
                  LOG_STR("template", sb->template_id));
         op->done(op->user, sb, &op->timings, NULL);
@@ -456,6 +460,8 @@ void sandbox_create(struct sandbox_host *h, const struct sandbox_spec *spec,
     unsigned capacity = sandbox_host_capacity(h);
     if (h->stopping)
         err_fill(&op->err, ERR_UNAVAILABLE, "the daemon is stopping");
+    else if (h->draining)
+        err_fill(&op->err, ERR_UNAVAILABLE, "this node is draining: it takes no new sandboxes");
     else if (h->by_id.count > capacity || (op->own->slot = slot_take(h, -1)) < 0)
         err_fill(&op->err, ERR_EXHAUSTED,
                  "you have reached the maximum number of concurrent E2B sandboxes (%u)", capacity);

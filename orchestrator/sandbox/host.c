@@ -49,8 +49,8 @@ const struct guest_link_events sandbox_link_events = { .on_up = on_link_up,
 
 struct sandbox_host *sandbox_host_new(const struct sandbox_host_options *options)
 {
-    struct sandbox_host *h = calloc(1, sizeof(*h));
-    if (!h)
+    AUTO_FREE struct sandbox_host *h = calloc(1, sizeof(*h));
+    if (!h || !event_log_init(&h->events))
         return NULL;
     h->loop = options->loop;
     h->defer = options->defer;
@@ -61,7 +61,35 @@ struct sandbox_host *sandbox_host_new(const struct sandbox_host_options *options
     list_init(&h->killing);
     list_init(&h->creating);
     expiry_init(h);
-    return h;
+    return TAKE(h);
+}
+
+void sandbox_host_drain(struct sandbox_host *h, bool draining)
+{
+    if (h->draining != draining)
+        log_info(draining ? "draining: no new sandboxes" : "taking new sandboxes again");
+    h->draining = draining;
+}
+
+bool sandbox_host_is_draining(const struct sandbox_host *h)
+{
+    return h->draining;
+}
+
+struct event_log *sandbox_host_events(struct sandbox_host *h)
+{
+    return &h->events;
+}
+
+void sandbox_host_usage(const struct sandbox_host *h, struct sandbox_usage *out)
+{
+    *out = (struct sandbox_usage){ 0 };
+    for (struct map_entry *e = map_next(&h->by_id, NULL); e; e = map_next(&h->by_id, e)) {
+        const struct sandbox *sb = e->value;
+        out->sandboxes++;
+        out->vcpus += sb->vcpus;
+        out->memory_mb += sb->memory_mb;
+    }
 }
 
 unsigned sandbox_host_vcpus(const struct sandbox_host *h)
@@ -192,6 +220,7 @@ int sandbox_set_timeout(struct sandbox *sb, int64_t timeout_s, bool extend_only,
         return 0;
     sb->end_ns = end;
     expiry_rearm(h);
+    sandbox_event(sb, SANDBOX_EVENT_UPDATED, NULL, NULL);
     store_sandbox_set_end(h->store, sb->id, end, NULL, NULL);
     return 0;
 }
@@ -301,6 +330,7 @@ static void on_timer_closed(uv_handle_t *handle)
 {
     struct sandbox_host *h = container_of((uv_timer_t *)handle, struct sandbox_host, expiry);
     map_deinit(&h->by_id);
+    event_log_deinit(&h->events);
     free(h);
 }
 

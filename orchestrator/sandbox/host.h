@@ -5,6 +5,7 @@
 #include "orchestrator/config.h"
 #include "orchestrator/sandbox/sandbox.h"
 
+struct event_log;
 struct store;
 struct vmm_driver;
 
@@ -28,6 +29,21 @@ void sandbox_host_recover(struct sandbox_host *h, void (*done)(void *user, const
  * done when nothing is under way any more; then sandbox_host_free(). */
 void sandbox_host_stop(struct sandbox_host *h, bool kill_all, void (*done)(void *user), void *user);
 void sandbox_host_free(struct sandbox_host *h);
+
+/* While it drains, creates are refused with ERR_UNAVAILABLE; what runs goes on. Not kept beyond the
+ * daemon's life. */
+void sandbox_host_drain(struct sandbox_host *h, bool draining);
+bool sandbox_host_is_draining(const struct sandbox_host *h);
+
+/* What happened to sandboxes; see events.h. */
+struct event_log *sandbox_host_events(struct sandbox_host *h);
+
+/* What sandboxes take, those that are being made and ended too. */
+struct sandbox_usage {
+    unsigned sandboxes, vcpus;
+    uint64_t memory_mb;
+};
+void sandbox_host_usage(const struct sandbox_host *h, struct sandbox_usage *out);
 
 /* The shape of a new sandbox, after the configuration and the host's abilities. */
 unsigned sandbox_host_vcpus(const struct sandbox_host *h);

@@ -4,6 +4,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/map.h"
+#include "orchestrator/sandbox/events.h"
 #include "orchestrator/sandbox/host.h"
 #include "orchestrator/store/ids.h"
 #include "orchestrator/store/store.h"
@@ -25,6 +26,8 @@ struct sandbox_host {
     bool slots[SANDBOX_SLOTS]; /* in use; slot n owns uid config->uid_base + n */
     uv_timer_t expiry;
     bool recovering, stopping, kill_all, timer_closed;
+    bool draining; /* no new sandboxes until the operator says so */
+    struct event_log events;
     void (*on_stopped)(void *user);
     void *stop_user;
     struct deferred stop_check;

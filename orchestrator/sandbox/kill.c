@@ -41,6 +41,7 @@ static void on_recorded(void *user, const struct err *err)
     log_info("sandbox ended", LOG_STR("sandbox_id", sb->id), LOG_STR("reason", k->own->end_reason),
              LOG_STR("detail", k->own->end_detail));
     sm_move(&sb->sm, SANDBOX_ENDED);
+    sandbox_event(sb, SANDBOX_EVENT_ENDED, k->own->end_reason, k->own->end_detail);
     list_remove(&k->node);
     list_for_each_safe (node, &k->waiters) {
         struct waiter *w = container_of(node, struct waiter, node);

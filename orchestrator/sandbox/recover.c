@@ -93,10 +93,12 @@ static void on_resumed(void *user, const struct err *err)
     guest_link_set_vm_running(sb->link, true);
     sm_move(&sb->sm, SANDBOX_RUNNING);
     sandbox_running(sb);
-    if (err)
+    if (err) {
         sandbox_end(sb, "lost", err->msg, NULL, NULL);
-    else
+    } else {
+        sandbox_event(sb, SANDBOX_EVENT_RUNNING, "adopted", NULL);
         log_info("sandbox adopted", LOG_STR("sandbox_id", sb->id));
+    }
     one_done(r);
 }
 

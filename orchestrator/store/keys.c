@@ -55,6 +55,15 @@ int db_team_create(struct db *db, const char *id, const char *name, const char *
                   "sssi", id ? id : made, name, slug, clock_wall_ns());
 }
 
+int db_team_ensure(struct db *db, const char *id_or_slug, struct store_team *out, struct err *err)
+{
+    int rc = db_team_find(db, id_or_slug, out, err);
+    if (rc != -ENOENT || !id_or_slug)
+        return rc;
+    rc = db_team_create(db, NULL, id_or_slug, id_or_slug, err);
+    return rc ? rc : db_team_find(db, id_or_slug, out, err);
+}
+
 static void hash_bytes(const uint8_t bytes[static KEY_BYTES], char out[static KEY_HASH_SIZE])
 {
     uint8_t digest[SHA256_SIZE];

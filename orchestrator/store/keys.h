@@ -40,6 +40,9 @@ int db_team_find(struct db *db, const char *id_or_slug, struct store_team *out, 
 int db_team_create(struct db *db, const char *id, const char *name, const char *slug,
                    struct err *err);
 
+/* The same team as db_team_find() gives; one that is not there is made, with this slug. */
+int db_team_ensure(struct db *db, const char *id_or_slug, struct store_team *out, struct err *err);
+
 /* Make a new key for the team. `key` is the only copy of its text. */
 int db_key_create(struct db *db, const char *team_id, const char *name, char key[static KEY_SIZE],
                   struct store_key *out, struct err *err);

@@ -1,0 +1,92 @@
+#include "orchestrator/node/node.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/encode.h"
+#include "common/base/sha256.h"
+#include "orchestrator/node/server.h"
+#include "orchestrator/node/service.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define METHOD(service, name, type, function)                                                      \
+    {                                                                                              \
+        "/sandpit.node.v1." service "/" name, &sandpit__node__v1__##type##__descriptor, function,  \
+            false                                                                                  \
+    }
+
+static const struct node_method methods[] = {
+    METHOD("InfoService", "Get", get_info_request, info_get),
+    METHOD("InfoService", "SetState", set_state_request, info_set_state),
+    METHOD("KeyService", "Create", create_key_request, key_create),
+    METHOD("KeyService", "List", list_keys_request, key_list),
+    METHOD("KeyService", "Revoke", revoke_key_request, key_revoke),
+    METHOD("SandboxService", "Create", create_sandbox_request, sandbox_service_create),
+    METHOD("SandboxService", "Get", get_sandbox_request, sandbox_service_get),
+    METHOD("SandboxService", "List", list_sandboxes_request, sandbox_service_list),
+    METHOD("SandboxService", "Update", update_sandbox_request, sandbox_service_update),
+    METHOD("SandboxService", "Delete", delete_sandbox_request, sandbox_service_delete),
+    { "/sandpit.node.v1.SandboxService/Watch",
+      &sandpit__node__v1__watch_sandboxes_request__descriptor, sandbox_service_watch, true },
+    { NULL },
+};
+
+/* The host's secret makes the data directory what it is; its id must not tell it. */
+static void make_id(struct node *n)
+{
+    static const char what[] = "sandpit-node-id";
+    uint8_t mac[SHA256_SIZE];
+    hmac_sha256(store_secret(n->o.store), STORE_SECRET_SIZE, what, sizeof(what) - 1, mac);
+    hex_encode(mac, (sizeof(n->id) - 1) / 2, n->id);
+}
+
+int node_new(struct node **out, const struct node_options *options, struct err *err)
+{
+    const struct config *config = options->config;
+    char path[sizeof(config->data_dir) + sizeof(NODE_SOCKET_NAME) + 1];
+    AUTO_FREE struct node *n = calloc(1, sizeof(*n));
+    *out = NULL;
+    if (!n)
+        return err_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    n->o = *options;
+    n->started_ns = clock_wall_ns();
+    n->started_mono_ns = clock_mono_ns();
+    if (gethostname(n->hostname, sizeof(n->hostname) - 1) < 0)
+        n->hostname[0] = '\0';
+    make_id(n);
+    snprintf(path, sizeof(path), "%s/%s", config->data_dir, NODE_SOCKET_NAME);
+    struct node_server_options server = {
+        .loop = options->loop, .methods = methods, .user = n, .socket_path = path
+    };
+    int rc = node_server_new(&n->server, &server, err);
+    if (n->server)
+        *out = TAKE(n);
+    return rc;
+}
+
+uint16_t node_port(const struct node *n)
+{
+    return node_server_port(n->server);
+}
+
+void node_stop(struct node *n, unsigned grace_ms, void (*stopped)(void *user), void *user)
+{
+    node_server_stop(n->server, grace_ms, stopped, user);
+}
+
+static void on_server_freed(void *user)
+{
+    struct node *n = user;
+    void (*freed)(void *user) = n->freed;
+    void *freed_user = n->freed_user;
+    free(n);
+    freed(freed_user);
+}
+
+void node_free(struct node *n, void (*freed)(void *user), void *user)
+{
+    n->freed = freed;
+    n->freed_user = user;
+    node_server_free(n->server, on_server_freed, n);
+}

@@ -1,0 +1,44 @@
+/*
+ * gRPC's completion queue and the loop: one thread waits at the queue and does nothing but hand
+ * finished operations over; everything else happens on the loop. For this folder only.
+ */
+#ifndef ORCHESTRATOR_NODE_QUEUE_H
+#define ORCHESTRATOR_NODE_QUEUE_H
+
+#include "common/base/list.h"
+
+#include <grpc/grpc.h>
+#include <stdbool.h>
+#include <uv.h>
+
+/* One operation under way: its address is the tag that gRPC gives back. Embed it. */
+struct node_op {
+    uint32_t magic;
+    bool ok;
+    struct list node;
+    void (*done)(struct node_op *op); /* on the loop, once for each start */
+};
+
+#define NODE_OP_INIT(callback)                                                                     \
+    (struct node_op)                                                                               \
+    {                                                                                              \
+        .magic = NODE_OP_MAGIC, .done = (callback)                                                 \
+    }
+#define NODE_OP_MAGIC 0x706f646eu
+
+struct node_queue {
+    grpc_completion_queue *cq;
+    uv_thread_t thread;
+    uv_mutex_t lock; /* of `finished` */
+    struct list finished;
+    uv_async_t wake;
+    void (*closed)(struct node_queue *q);
+};
+
+/* 0, or a negative errno. grpc_init() was called. */
+int node_queue_init(struct node_queue *q, uv_loop_t *loop);
+
+/* Every operation was handed over. Joins the thread; then closed(q) from the loop. */
+void node_queue_close(struct node_queue *q, void (*closed)(struct node_queue *q));
+
+#endif

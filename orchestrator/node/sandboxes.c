@@ -1,0 +1,60 @@
+#include "orchestrator/node/service.h"
+
+#include <stdio.h>
+
+void node_fail_no_sandbox(struct node_call *c, const char *id)
+{
+    struct err err;
+    err_fill(&err, ERR_NOT_FOUND, "sandbox '%.64s' not found", id);
+    node_call_fail(c, &err);
+}
+
+void sandbox_service_get(struct node_call *c)
+{
+    const Sandpit__Node__V1__GetSandboxRequest *r = (const void *)c->request;
+    Sandpit__Node__V1__GetSandboxResponse answer = SANDPIT__NODE__V1__GET_SANDBOX_RESPONSE__INIT;
+    const struct sandbox *sb = sandbox_find(node_of(c)->o.host, r->id, NULL);
+    if (!sb) {
+        node_fail_no_sandbox(c, r->id);
+        return;
+    }
+    answer.sandbox = message_sandbox(&c->arena, sb);
+    if (r->with_tokens)
+        answer.tokens = message_tokens(&c->arena, sb);
+    node_call_reply(c, &answer.base);
+}
+
+void sandbox_service_update(struct node_call *c)
+{
+    const Sandpit__Node__V1__UpdateSandboxRequest *r = (const void *)c->request;
+    Sandpit__Node__V1__UpdateSandboxResponse answer =
+        SANDPIT__NODE__V1__UPDATE_SANDBOX_RESPONSE__INIT;
+    struct sandbox *sb = sandbox_find(node_of(c)->o.host, r->id, NULL);
+    struct err err;
+    if (!sb) {
+        node_fail_no_sandbox(c, r->id);
+    } else if (r->_timeout_s_case && sandbox_set_timeout(sb, r->timeout_s, false, &err)) {
+        node_call_fail(c, &err);
+    } else {
+        answer.sandbox = message_sandbox(&c->arena, sb);
+        node_call_reply(c, &answer.base);
+    }
+}
+
+static void on_deleted(void *user, bool found)
+{
+    struct node_call *c = user;
+    const Sandpit__Node__V1__DeleteSandboxRequest *r = (const void *)c->request;
+    Sandpit__Node__V1__DeleteSandboxResponse answer =
+        SANDPIT__NODE__V1__DELETE_SANDBOX_RESPONSE__INIT;
+    if (found)
+        node_call_reply(c, &answer.base);
+    else
+        node_fail_no_sandbox(c, r->id);
+}
+
+void sandbox_service_delete(struct node_call *c)
+{
+    const Sandpit__Node__V1__DeleteSandboxRequest *r = (const void *)c->request;
+    sandbox_kill(node_of(c)->o.host, r->id, NULL, NODE_ACTOR, on_deleted, c);
+}
