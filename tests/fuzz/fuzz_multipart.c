@@ -1,21 +1,32 @@
 /* The multipart parser. Input: one byte that says where to cut, the Content-Type up to a line feed,
- * the body. The events must not depend on the cut, and data must lie in the input. */
+ * the body. The events must not depend on the cut, and data must lie in the input, in its order. */
 #include "common/http/multipart.h"
 
 #include "common/base/cleanup.h"
 
 #include <assert.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct seen {
     struct multipart m;
     struct buf log;
+    struct str left; /* of the body, behind the heads and the data seen so far, or earlier */
 };
+
+/* The text comes next in the body, maybe behind other bytes: go on behind it. */
+static void must_follow(struct seen *seen, const void *text, size_t n)
+{
+    const char *at = memmem(seen->left.p, seen->left.n, text, n);
+    assert(at);
+    seen->left = str_from(seen->left, (size_t)(at - seen->left.p) + n);
+}
 
 static int on_part(struct multipart *m, const struct multipart_part *part)
 {
     struct seen *seen = container_of(m, struct seen, m);
+    must_follow(seen, "\n\r\n", 3);
     buf_putc(&seen->log, '[');
     buf_append_str(&seen->log, part->name);
     buf_putc(&seen->log, '|');
@@ -28,8 +39,10 @@ static int on_part(struct multipart *m, const struct multipart_part *part)
 
 static int on_data(struct multipart *m, const uint8_t *data, size_t n)
 {
+    struct seen *seen = container_of(m, struct seen, m);
     assert(n);
-    buf_append(&container_of(m, struct seen, m)->log, data, n);
+    must_follow(seen, data, n);
+    buf_append(&seen->log, data, n);
     return 0;
 }
 
@@ -52,6 +65,7 @@ static const struct multipart_events events = {
 static void run(struct seen *seen, struct str type, struct str body, size_t piece)
 {
     struct err err = { 0 };
+    seen->left = body;
     int rc = multipart_init(&seen->m, type, &events, &err);
     for (size_t at = 0; rc == 0 && at < body.n; at += piece) {
         size_t n = body.n - at < piece ? body.n - at : piece;
