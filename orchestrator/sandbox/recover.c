@@ -30,6 +30,7 @@ static void keep_row(void *user, const struct store_sandbox *row)
     r->rows[r->nrows] = *row;
     r->rows[r->nrows].metadata = strdup(row->metadata ? row->metadata : "{}");
     r->rows[r->nrows].config = strdup(row->config ? row->config : "{}");
+    r->rows[r->nrows].envs = strdup(row->envs ? row->envs : "{}");
     r->nrows++;
 }
 
@@ -47,6 +48,7 @@ static void one_done(struct recover *r)
     for (size_t i = 0; i < r->nrows; i++) {
         free((char *)(uintptr_t)r->rows[i].metadata);
         free((char *)(uintptr_t)r->rows[i].config);
+        free((char *)(uintptr_t)r->rows[i].envs);
     }
     free(r->rows);
     r->host->recovering = false;

@@ -1,7 +1,8 @@
 /*
  * The database, synchronously: for subcommands, which may run beside the daemon, and for the
- * daemon's worker behind store.h. The tables' functions are in keys.h, templates.h, sandboxes.h and
- * deaths.h; all of them return 0 or a negative errno with a sentence.
+ * daemon's worker behind store.h. The tables' functions are in keys.h, templates.h, snapshots.h,
+ * layers.h, sandboxes.h and deaths.h; all of them return 0 or a negative errno with a sentence. A
+ * write that finds the disk full gives ERR_EXHAUSTED, -ENOSPC, and changes nothing.
  */
 #ifndef ORCHESTRATOR_STORE_DB_H
 #define ORCHESTRATOR_STORE_DB_H
@@ -11,7 +12,7 @@
 #include <stdbool.h>
 
 #define DB_FILE    "sandpit.db"
-#define DB_VERSION 1
+#define DB_VERSION 2
 
 /* How long a statement waits for another process's transaction before it fails with -EBUSY. */
 #define DB_BUSY_MS 10000

@@ -1,47 +1,90 @@
 #include "orchestrator/store/sandboxes.h"
 
-#include "common/base/clock.h"
 #include "common/base/fault.h"
+#include "orchestrator/store/layers_internal.h"
 #include "orchestrator/store/statement.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <string.h>
 
 #define SANDBOX_COLUMNS                                                                            \
     "id, team_id, template_id, build_id, alias, envd_version, state, started_ns, end_ns, vcpus,"   \
     " memory_mb, disk_mb, secure, private_traffic, metadata, config, vmm_pid, vmm_start_ticks,"    \
-    " link_secret, uid, run_dir"
+    " link_secret, uid, run_dir, envs, layer_id, base_build_id, snapshot_id, paused_ns,"           \
+    " filesystem_only, unresponsive, create_timeout_s, key_id"
 
-/* Whether this is the moment that counts for the template: 1, 0, or -errno. */
+/* Whether this is the moment that counts for the template, which a resume is not: 1, 0, -errno. */
 static int begins_to_run(struct db *db, const struct store_sandbox *sb, struct err *err)
 {
     if (strcmp(sb->state, "running") != 0)
         return 0;
-    AUTO_STMT sqlite3_stmt *st = NULL;
-    int rc = db_query(db, &st, err, "SELECT 1 FROM sandboxes WHERE id = ? AND state = 'running'",
-                      "s", sb->id);
-    if (rc == 0)
-        rc = db_step(db, st, err);
-    return rc < 0 ? rc : !rc;
+    int64_t began = 0;
+    int rc = db_number(db, &began, err,
+                       "SELECT count(*) FROM sandboxes WHERE id = ? AND state <> 'creating'", "s",
+                       sb->id);
+    return rc < 0 ? rc : !began;
+}
+
+/* What the sandbox stands on may have been deleted since it was looked up. */
+static int check_build(struct db *db, const struct store_sandbox *sb, struct err *err)
+{
+    int64_t known = 0;
+    int rc = db_number(db, &known, err,
+                       "SELECT count(*) FROM builds WHERE id = ?1 AND"
+                       " (?2 IS NULL OR EXISTS (SELECT 1 FROM builds WHERE id = ?2))",
+                       "ss", sb->build_id, db_reference(sb->base_build_id));
+    if (rc == 0 && !known)
+        rc = err_set(err, ERR_NOT_FOUND, ENOENT,
+                     "the template that the sandbox is made from does not exist any more");
+    return rc;
+}
+
+/* A layer that is new to the record. */
+static int put_layer(struct db *db, const struct store_sandbox *sb, struct err *err)
+{
+    int64_t known = 0;
+    if (!sb->layer_id[0])
+        return 0;
+    int rc =
+        db_number(db, &known, err, "SELECT count(*) FROM layers WHERE id = ?", "s", sb->layer_id);
+    return rc || known ? rc : layer_add(db, sb->layer_id, sb->layer_parent_id, err);
+}
+
+static const char *object_or_empty(const char *json)
+{
+    return json ? json : "{}";
+}
+
+static int put_row(struct db *db, const struct store_sandbox *sb, struct err *err)
+{
+    return db_run(db, err,
+                  "REPLACE INTO sandboxes (" SANDBOX_COLUMNS
+                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                  " ?, ?, ?, ?, ?, ?, ?)",
+                  "sssssssiiiiiiissiibisssssiiiis", sb->id, sb->team_id, sb->template_id,
+                  sb->build_id, sb->alias, sb->envd_version, sb->state, sb->started_ns, sb->end_ns,
+                  (int64_t)sb->vcpus, (int64_t)sb->memory_mb, (int64_t)sb->disk_mb,
+                  (int64_t)sb->secure, (int64_t)sb->private_traffic, object_or_empty(sb->metadata),
+                  object_or_empty(sb->config), (int64_t)sb->vmm_pid, (int64_t)sb->vmm_start_ticks,
+                  (const void *)sb->link_secret, sizeof(sb->link_secret), (int64_t)sb->uid,
+                  sb->run_dir, object_or_empty(sb->envs), db_reference(sb->layer_id),
+                  db_reference(sb->base_build_id), sb->snapshot_id, sb->paused_ns,
+                  (int64_t)sb->filesystem_only, (int64_t)sb->unresponsive,
+                  (int64_t)sb->create_timeout_s, sb->key_id);
 }
 
 static int put(struct db *db, const struct store_sandbox *sb, struct err *err)
 {
     if (FAULT_POINT("store.sandbox_put"))
-        return err_set(err, ERR_INTERNAL, ENOSPC, "no space left for the database");
+        return db_full(err);
     int begins = begins_to_run(db, sb, err);
     if (begins < 0)
         return begins;
-    int rc =
-        db_run(db, err,
-               "REPLACE INTO sandboxes (" SANDBOX_COLUMNS
-               ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-               "sssssssiiiiiiissiibis", sb->id, sb->team_id, sb->template_id, sb->build_id,
-               sb->alias, sb->envd_version, sb->state, sb->started_ns, sb->end_ns,
-               (int64_t)sb->vcpus, (int64_t)sb->memory_mb, (int64_t)sb->disk_mb,
-               (int64_t)sb->secure, (int64_t)sb->private_traffic, sb->metadata, sb->config,
-               (int64_t)sb->vmm_pid, (int64_t)sb->vmm_start_ticks, (const void *)sb->link_secret,
-               sizeof(sb->link_secret), (int64_t)sb->uid, sb->run_dir);
+    int rc = check_build(db, sb, err);
+    if (rc == 0)
+        rc = put_layer(db, sb, err);
+    if (rc == 0)
+        rc = put_row(db, sb, err);
     if (rc || !begins)
         return rc;
     return db_run(db, err,
@@ -61,40 +104,10 @@ int db_sandbox_set_end(struct db *db, const char *id, int64_t end_ns, struct err
     return db_run(db, err, "UPDATE sandboxes SET end_ns = ? WHERE id = ?", "is", end_ns, id);
 }
 
-static int end(struct db *db, const struct store_death *d, struct err *err)
-{
-    int rc = db_run(db, err, "DELETE FROM sandboxes WHERE id = ?", "s", d->sandbox_id);
-    if (rc || sqlite3_changes(db->sqlite) == 0)
-        return rc;
-    size_t n = strlen(d->detail);
-    const char *newest = n > DEATH_DETAIL_MAX ? d->detail + (n - DEATH_DETAIL_MAX) : d->detail;
-    char reason[DEATH_REASON_MAX + 1];
-    snprintf(reason, sizeof(reason), "%s", d->reason);
-    rc = db_run(db, err,
-                "INSERT INTO deaths (sandbox_id, team_id, ended_ns, reason, detail)"
-                " VALUES (?, ?, ?, ?, ?)",
-                "ssiss", d->sandbox_id, d->team_id, d->when_ns, reason, newest);
-    if (rc)
-        return rc;
-    return db_run(db, err, "DELETE FROM deaths WHERE ended_ns < ?", "i",
-                  d->when_ns - DEATH_KEPT_NS);
-}
-
-int db_sandbox_end(struct db *db, const struct store_death *death, struct err *err)
-{
-    int rc = db_begin(db, err);
-    return rc ? rc : db_end(db, end(db, death, err), err);
-}
-
-/* The text of a column, borrowed until the statement's next step. */
-static const char *text_column(sqlite3_stmt *st, int column)
-{
-    return (const char *)sqlite3_column_text(st, column);
-}
-
 static int read_sandbox(sqlite3_stmt *st, struct store_sandbox *sb, struct err *err)
 {
     const void *secret = sqlite3_column_blob(st, 18);
+    *sb = (struct store_sandbox){ 0 };
     if (!db_column_text(st, 0, sb->id, sizeof(sb->id)) ||
         !db_column_text(st, 1, sb->team_id, sizeof(sb->team_id)) ||
         !db_column_text(st, 2, sb->template_id, sizeof(sb->template_id)) ||
@@ -102,7 +115,12 @@ static int read_sandbox(sqlite3_stmt *st, struct store_sandbox *sb, struct err *
         !db_column_text(st, 4, sb->alias, sizeof(sb->alias)) ||
         !db_column_text(st, 5, sb->envd_version, sizeof(sb->envd_version)) ||
         !db_column_text(st, 6, sb->state, sizeof(sb->state)) ||
-        !db_column_text(st, 20, sb->run_dir, sizeof(sb->run_dir)) || !secret ||
+        !db_column_text(st, 20, sb->run_dir, sizeof(sb->run_dir)) ||
+        !db_column_text(st, 22, sb->layer_id, sizeof(sb->layer_id)) ||
+        !db_column_text(st, 23, sb->base_build_id, sizeof(sb->base_build_id)) ||
+        !db_column_text(st, 24, sb->snapshot_id, sizeof(sb->snapshot_id)) ||
+        !db_column_text(st, 29, sb->key_id, sizeof(sb->key_id)) ||
+        !db_column_text(st, 30, sb->layer_parent_id, sizeof(sb->layer_parent_id)) || !secret ||
         sqlite3_column_bytes(st, 18) != SANDBOX_SECRET_SIZE)
         return db_damaged("sandboxes", err);
     sb->started_ns = sqlite3_column_int64(st, 7);
@@ -112,12 +130,17 @@ static int read_sandbox(sqlite3_stmt *st, struct store_sandbox *sb, struct err *
     sb->disk_mb = (uint64_t)sqlite3_column_int64(st, 11);
     sb->secure = sqlite3_column_int(st, 12) != 0;
     sb->private_traffic = sqlite3_column_int(st, 13) != 0;
-    sb->metadata = text_column(st, 14);
-    sb->config = text_column(st, 15);
+    sb->metadata = db_text(st, 14);
+    sb->config = db_text(st, 15);
     sb->vmm_pid = (pid_t)sqlite3_column_int(st, 16);
     sb->vmm_start_ticks = (uint64_t)sqlite3_column_int64(st, 17);
     memcpy(sb->link_secret, secret, SANDBOX_SECRET_SIZE);
     sb->uid = (uid_t)sqlite3_column_int64(st, 19);
+    sb->envs = db_text(st, 21);
+    sb->paused_ns = sqlite3_column_int64(st, 25);
+    sb->filesystem_only = sqlite3_column_int(st, 26) != 0;
+    sb->unresponsive = sqlite3_column_int(st, 27) != 0;
+    sb->create_timeout_s = (unsigned)sqlite3_column_int64(st, 28);
     return 0;
 }
 
@@ -126,7 +149,10 @@ int db_sandbox_load(struct db *db, void (*each)(void *user, const struct store_s
 {
     AUTO_STMT sqlite3_stmt *st = NULL;
     int rc = db_query(db, &st, err,
-                      "SELECT " SANDBOX_COLUMNS " FROM sandboxes ORDER BY started_ns, id", "");
+                      "SELECT " SANDBOX_COLUMNS
+                      ", (SELECT parent_id FROM layers WHERE layers.id = layer_id)"
+                      " FROM sandboxes ORDER BY started_ns, id",
+                      "");
     while (rc == 0) {
         int more = db_step(db, st, err);
         if (more <= 0)
@@ -135,29 +161,6 @@ int db_sandbox_load(struct db *db, void (*each)(void *user, const struct store_s
         rc = read_sandbox(st, &sb, err);
         if (rc == 0)
             each(user, &sb);
-    }
-    return rc;
-}
-
-int db_death_list(struct db *db, const char *sandbox_id,
-                  void (*each)(void *user, const struct store_death *death), void *user,
-                  struct err *err)
-{
-    AUTO_STMT sqlite3_stmt *st = NULL;
-    int rc = db_query(db, &st, err,
-                      "SELECT sandbox_id, team_id, ended_ns, reason, detail FROM deaths"
-                      " WHERE ?1 IS NULL OR sandbox_id = ?1 ORDER BY ended_ns DESC, rowid DESC",
-                      "s", sandbox_id);
-    while (rc == 0) {
-        int more = db_step(db, st, err);
-        if (more <= 0)
-            return more;
-        struct store_death death = { .sandbox_id = text_column(st, 0),
-                                     .team_id = text_column(st, 1),
-                                     .when_ns = sqlite3_column_int64(st, 2),
-                                     .reason = text_column(st, 3),
-                                     .detail = text_column(st, 4) };
-        each(user, &death);
     }
     return rc;
 }

@@ -60,6 +60,40 @@ static const char *const steps[DB_VERSION] = {
     "CREATE INDEX deaths_sandbox ON deaths(sandbox_id);"
     "CREATE INDEX deaths_ended ON deaths(ended_ns);"
     "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+
+    /* 2. Snapshots. Whatever a record stands on is a reference, so that none can be deleted under
+     * another: a build under a sandbox or another build, a layer under any of the three. An image
+     * has no base_build_id, nor has a sandbox whose memory began as zeros. */
+    "CREATE TABLE layers ("
+    "  id TEXT PRIMARY KEY, parent_id TEXT REFERENCES layers(id),"
+    "  created_ns INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX layers_parent ON layers(parent_id);"
+    "ALTER TABLE templates ADD COLUMN kind TEXT NOT NULL DEFAULT 'image';"
+    "ALTER TABLE builds ADD COLUMN kind TEXT NOT NULL DEFAULT 'image';"
+    "ALTER TABLE builds ADD COLUMN base_build_id TEXT REFERENCES builds(id);"
+    "ALTER TABLE builds ADD COLUMN layer_id TEXT REFERENCES layers(id);"
+    "ALTER TABLE builds ADD COLUMN source_sandbox_id TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE builds ADD COLUMN filesystem_only INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE builds ADD COLUMN memory_base TEXT NOT NULL DEFAULT 'zeros';"
+    "ALTER TABLE builds ADD COLUMN created_by TEXT NOT NULL DEFAULT '';"
+    "CREATE INDEX builds_base ON builds(base_build_id);"
+    "CREATE INDEX builds_layer ON builds(layer_id);"
+    "CREATE INDEX template_tags_build ON template_tags(build_id);"
+    "ALTER TABLE sandboxes ADD COLUMN envs TEXT NOT NULL DEFAULT '{}';"
+    "ALTER TABLE sandboxes ADD COLUMN layer_id TEXT REFERENCES layers(id);"
+    "ALTER TABLE sandboxes ADD COLUMN base_build_id TEXT REFERENCES builds(id);"
+    "ALTER TABLE sandboxes ADD COLUMN snapshot_id TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE sandboxes ADD COLUMN paused_ns INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE sandboxes ADD COLUMN filesystem_only INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE sandboxes ADD COLUMN unresponsive INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE sandboxes ADD COLUMN create_timeout_s INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE sandboxes ADD COLUMN key_id TEXT NOT NULL DEFAULT '';"
+    "CREATE INDEX sandboxes_build ON sandboxes(build_id);"
+    "CREATE INDEX sandboxes_base ON sandboxes(base_build_id);"
+    "CREATE INDEX sandboxes_layer ON sandboxes(layer_id);"
+    "ALTER TABLE deaths ADD COLUMN actor TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE deaths ADD COLUMN console TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE deaths ADD COLUMN facts TEXT NOT NULL DEFAULT '';",
 };
 
 /* The team that keys are of when nothing else is said. */

@@ -7,14 +7,36 @@
 #include <stdarg.h>
 #include <string.h>
 
+int db_full(struct err *err)
+{
+    return err_set(err, ERR_EXHAUSTED, ENOSPC,
+                   "the disk of the data directory is full: the database cannot be written");
+}
+
+/* SQLITE_FULL comes from writing a page; the other files it makes and grows fail in other ways. */
+static bool is_disk_full(struct db *db, int sqlite_rc)
+{
+    switch (sqlite_rc & 0xff) {
+    case SQLITE_FULL:
+        return true;
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN: {
+        int system = db->sqlite ? sqlite3_system_errno(db->sqlite) : 0;
+        return system == ENOSPC || system == EDQUOT;
+    }
+    default:
+        return false;
+    }
+}
+
 int db_error(struct db *db, int sqlite_rc, struct err *err)
 {
+    if (is_disk_full(db, sqlite_rc))
+        return db_full(err);
     switch (sqlite_rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return err_set(err, ERR_UNAVAILABLE, EBUSY, "the database is locked by another program");
-    case SQLITE_FULL:
-        return err_set(err, ERR_INTERNAL, ENOSPC, "no space left for the database");
     case SQLITE_NOMEM:
         return err_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     case SQLITE_CORRUPT:
@@ -96,6 +118,21 @@ int db_run(struct db *db, struct err *err, const char *sql, const char *types, .
     return rc ? rc : db_step(db, st, err);
 }
 
+int db_number(struct db *db, int64_t *out, struct err *err, const char *sql, const char *types, ...)
+{
+    AUTO_STMT sqlite3_stmt *st = NULL;
+    va_list ap;
+    va_start(ap, types);
+    int rc = query(db, &st, err, sql, types, ap);
+    va_end(ap);
+    if (rc == 0)
+        rc = db_step(db, st, err);
+    if (rc < 0)
+        return rc;
+    *out = rc ? sqlite3_column_int64(st, 0) : 0;
+    return 0;
+}
+
 int db_script(struct db *db, const char *sql, struct err *err)
 {
     int rc = sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL);
@@ -111,7 +148,7 @@ int db_begin(struct db *db, struct err *err)
 int db_end(struct db *db, int rc, struct err *err)
 {
     if (rc == 0 && FAULT_POINT("store.commit"))
-        rc = err_set(err, ERR_INTERNAL, ENOSPC, "no space left for the database");
+        rc = db_full(err);
     if (rc == 0) {
         rc = db_script(db, "COMMIT", err);
         if (rc == 0)

@@ -44,7 +44,27 @@ int db_end(struct db *db, int rc, struct err *err);
 /* Copy a text column into dst. false when it is longer. NULL gives an empty text. */
 bool db_column_text(sqlite3_stmt *st, int column, char *dst, size_t size);
 
+/* The text of a column, borrowed until the statement's next step. */
+static inline const char *db_text(sqlite3_stmt *st, int column)
+{
+    return (const char *)sqlite3_column_text(st, column);
+}
+
+/* The number in the first column of the first row, 0 when there is none. Parameters as for
+ * db_query(). */
+int db_number(struct db *db, int64_t *out, struct err *err, const char *sql, const char *types,
+              ...);
+
+/* NULL for an empty text: what a reference to nothing is in the tables. */
+static inline const char *db_reference(const char *id)
+{
+    return id[0] ? id : NULL;
+}
+
 /* The error of a row that does not hold what we write. */
 int db_damaged(const char *table, struct err *err);
+
+/* The error of a write that found no room. */
+int db_full(struct err *err);
 
 #endif

@@ -7,9 +7,11 @@
 #define ORCHESTRATOR_STORE_STORE_H
 
 #include "common/base/list.h"
+#include "orchestrator/store/deaths.h"
 #include "orchestrator/store/keys.h"
 #include "orchestrator/store/sandboxes.h"
 #include "orchestrator/store/secret.h"
+#include "orchestrator/store/snapshots.h"
 #include "orchestrator/store/templates.h"
 
 #include <uv.h>
@@ -34,7 +36,7 @@ struct store_job {
 void store_run(struct store *s, struct store_job *job);
 
 /* Common accesses. done comes once on the loop, err NULL on success. Arguments are copied. A done
- * of NULL is allowed for the writes; then a failure is logged. */
+ * of NULL is allowed where it tells nothing but an error; then a failure is logged. */
 void store_sandbox_put(struct store *s, const struct store_sandbox *sb,
                        void (*done)(void *user, const struct err *err), void *user);
 void store_sandbox_set_end(struct store *s, const char *id, int64_t end_ns,
@@ -48,6 +50,43 @@ void store_template_find(struct store *s, const char *ref, const char *team_id,
                          void (*done)(void *user, const struct store_build *build,
                                       const struct err *err),
                          void *user);
+
+/* Layers, as db_layer_add() and its like have them. `remove` runs on the worker. */
+void store_layer_add(struct store *s, const char *id, const char *parent,
+                     void (*done)(void *user, const struct err *err), void *user);
+void store_layer_set_parent(struct store *s, const char *id, const char *parent,
+                            void (*done)(void *user, const struct err *err), void *user);
+void store_layer_collect(struct store *s, bool (*remove)(void *user, const char *id),
+                         void (*done)(void *user, const struct err *err), void *user);
+
+/* As db_snapshot_publish() has it. Both results are borrowed for the call, NULL exactly when err is
+ * set. */
+void store_snapshot_publish(struct store *s, const char *team_id, const char *name,
+                            const struct store_build *build,
+                            void (*done)(void *user, const struct store_snapshot *snapshot,
+                                         const struct store_build *build, const struct err *err),
+                            void *user);
+
+/* As db_snapshot_list() has it; the list is borrowed for the call, and empty when err is set. */
+void store_snapshot_list(struct store *s, const char *team_id, const struct snapshot_filter *filter,
+                         void (*done)(void *user, const struct store_snapshot *list, size_t n,
+                                      const struct err *err),
+                         void *user);
+
+/* As db_template_delete() and db_template_prune() have it; the callbacks on builds run on the
+ * worker. */
+void store_template_delete(struct store *s, const char *team_id, const char *ref,
+                           void (*removed)(void *user, const char *build_id, const char *dir),
+                           void (*done)(void *user, const struct err *err), void *user);
+void store_template_prune(struct store *s, const char *template_id, int64_t before_ns,
+                          bool (*remove)(void *user, const char *dir),
+                          void (*done)(void *user, const struct err *err), void *user);
+
+/* As db_death_find() has it: *death is borrowed for the call, NULL exactly when err is set. */
+void store_death_find(struct store *s, const char *sandbox_id, const char *team_id,
+                      void (*done)(void *user, const struct store_death *death,
+                                   const struct err *err),
+                      void *user);
 
 /* Every sandbox that an earlier daemon left, blocking: call before serving. */
 int store_sandbox_load(struct store *s, void (*each)(void *user, const struct store_sandbox *sb),

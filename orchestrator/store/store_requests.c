@@ -12,7 +12,7 @@ struct request {
     struct store_death death;
     char id[ID_SANDBOX_SIZE];
     int64_t end_ns;
-    char *texts[4]; /* owned; what the members above point at */
+    char *texts[3]; /* owned; what the members above point at */
     void (*done)(void *user, const struct err *err);
     void (*found)(void *user, const struct store_build *build, const struct err *err);
     void *user;
@@ -33,6 +33,7 @@ static void on_done(struct store_job *job)
     else if (err)
         log_error("a record was not written", LOG_STR("sandbox_id", r->id),
                   LOG_STR("reason", err->msg));
+    store_death_deinit(&r->death);
     for (size_t i = 0; i < ARRAY_LEN(r->texts); i++)
         free(r->texts[i]);
     free(r);
@@ -54,6 +55,8 @@ static struct request *request_new(const char *id,
 
 static char *keep(struct request *r, const char *text)
 {
+    if (!text)
+        return NULL;
     size_t i = 0;
     while (i < ARRAY_LEN(r->texts) && r->texts[i])
         i++;
@@ -76,6 +79,7 @@ void store_sandbox_put(struct store *s, const struct store_sandbox *sb,
     r->sandbox = *sb;
     r->sandbox.metadata = keep(r, sb->metadata);
     r->sandbox.config = keep(r, sb->config);
+    r->sandbox.envs = keep(r, sb->envs);
     store_run(s, &r->job);
 }
 
@@ -103,11 +107,8 @@ void store_sandbox_end(struct store *s, const struct store_death *death,
                        void (*done)(void *user, const struct err *err), void *user)
 {
     struct request *r = request_new(death->sandbox_id, work_end, done, user);
-    r->death = (struct store_death){ .sandbox_id = r->id,
-                                     .team_id = keep(r, death->team_id),
-                                     .when_ns = death->when_ns,
-                                     .reason = keep(r, death->reason),
-                                     .detail = keep(r, death->detail) };
+    int rc = store_death_copy(&r->death, death, NULL);
+    assert(rc == 0);
     store_run(s, &r->job);
 }
 

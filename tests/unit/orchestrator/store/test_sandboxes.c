@@ -111,7 +111,7 @@ static void test_put_refuses_an_unknown_build(void **state)
     struct err err;
     fill(db, &sb, "i1");
     snprintf(sb.build_id, sizeof(sb.build_id), "none");
-    assert_int_equal(db_sandbox_put(db, &sb, &err), -EEXIST);
+    assert_int_equal(db_sandbox_put(db, &sb, &err), -ENOENT);
     struct seen seen = { 0 };
     assert_int_equal(db_sandbox_load(db, see, &seen, &err), 0);
     assert_int_equal(seen.n, 0);
@@ -129,7 +129,11 @@ static void test_end_leaves_one_death_and_keeps_seven_days(void **state)
     memset(detail, 'x', sizeof(detail));
     detail[sizeof(detail) - 2] = 'z';
     detail[sizeof(detail) - 1] = '\0';
-    struct store_death d = { "i1", sb.team_id, now, "timeout", detail };
+    struct store_death d = { .sandbox_id = "i1",
+                             .team_id = sb.team_id,
+                             .when_ns = now,
+                             .reason = "timeout",
+                             .detail = detail };
     assert_int_equal(db_sandbox_end(db, &d, &err), 0);
     assert_int_equal(db_sandbox_end(db, &d, &err), 0); /* again: nothing */
     struct obituary o = { 0 };
@@ -141,7 +145,11 @@ static void test_end_leaves_one_death_and_keeps_seven_days(void **state)
 
     fill(db, &sb, "i2");
     assert_int_equal(db_sandbox_put(db, &sb, &err), 0);
-    d = (struct store_death){ "i2", sb.team_id, now + DEATH_KEPT_NS + 1, "api", "" };
+    d = (struct store_death){ .sandbox_id = "i2",
+                              .team_id = sb.team_id,
+                              .when_ns = now + DEATH_KEPT_NS + 1,
+                              .reason = "api",
+                              .detail = "" };
     assert_int_equal(db_sandbox_end(db, &d, &err), 0);
     o = (struct obituary){ 0 };
     assert_int_equal(db_death_list(db, NULL, read_death, &o, &err), 0);
@@ -160,7 +168,8 @@ static void test_put_on_a_full_disk_says_so(void **state)
     int rc = db_sandbox_put(db, &sb, &err);
     unsetenv("SANDPIT_FAULTS");
     assert_int_equal(rc, -ENOSPC);
-    assert_string_equal(err.msg, "no space left for the database");
+    assert_string_equal(err.msg,
+                        "the disk of the data directory is full: the database cannot be written");
     struct seen seen = { 0 };
     assert_int_equal(db_sandbox_load(db, see, &seen, &err), 0);
     assert_int_equal(seen.n, 0);
@@ -210,8 +219,12 @@ static void on_put_again(void *user, const struct err *err)
 {
     on_put(user, err);
     store_sandbox_end(late_store,
-                      &(struct store_death){ "i2", late_row.team_id, 5, "why", "detail" }, on_put,
-                      (void *)(uintptr_t) "ended");
+                      &(struct store_death){ .sandbox_id = "i2",
+                                             .team_id = late_row.team_id,
+                                             .when_ns = 5,
+                                             .reason = "why",
+                                             .detail = "detail" },
+                      on_put, (void *)(uintptr_t) "ended");
 }
 
 static void test_store_runs_requests_in_order_and_all_before_it_closes(void **state)

@@ -190,10 +190,14 @@ static void test_prune_forgets_what_nothing_needs(void **state)
     publish(db, NULL, "base", "/b1", &t, &b);
     publish(db, NULL, "base", "/b2", &t, &b);
     /* A sandbox runs from the second one. */
-    snprintf(sql, sizeof(sql),
-             "INSERT INTO sandboxes VALUES ('i1', '" TEAM_A "', '%s', '%s', 'base', '1', 'running',"
-             " 1, 2, 1, 512, 4096, 0, 0, '{}', '{}', 0, 0, x'00', 0, '/r')",
-             t.id, b.id);
+    snprintf(
+        sql, sizeof(sql),
+        "INSERT INTO sandboxes (id, team_id, template_id, build_id, alias, envd_version, state,"
+        " started_ns, end_ns, vcpus, memory_mb, disk_mb, secure, private_traffic, metadata,"
+        " config, vmm_pid, vmm_start_ticks, link_secret, uid, run_dir) VALUES ('i1', '" TEAM_A
+        "', '%s', '%s', 'base', '1', 'running',"
+        " 1, 2, 1, 512, 4096, 0, 0, '{}', '{}', 0, 0, x'00', 0, '/r')",
+        t.id, b.id);
     assert_int_equal(db_script(db, sql, &err), 0);
     publish(db, NULL, "base", "/b3", &t, &b);
     publish(db, NULL, "base", "/b4", &t, &b);
