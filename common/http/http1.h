@@ -15,6 +15,9 @@ struct http1_conn;
  * being closed, so that the peer can read the response before the connection is gone. */
 #define HTTP1_DISCARD_MAX (8U << 20)
 #define HTTP1_LINGER_MS   2000
+/* Bytes held of heads that are not complete, of all connections of a listener: most heads come in
+ * one piece, and none of it is held. */
+#define HTTP1_HEADS_MAX (16U << 20)
 /* Bytes that the kernel takes before they can be sent: what a client that reads slowly leaves
  * behind when it goes is little. */
 #define HTTP1_UNSENT_MAX 131072
@@ -22,7 +25,8 @@ struct http1_conn;
 struct http1_server_options {
     struct http_acceptor *acceptor;   /* borrowed */
     const struct http_limits *limits; /* borrowed; NULL: the defaults */
-    bool h2c; /* hand the connection to HTTP/2 when it opens with HTTP/2's preface */
+    size_t *heads; /* borrowed: what counts against HTTP1_HEADS_MAX; NULL: nothing does */
+    bool h2c;      /* hand the connection to HTTP/2 when it opens with HTTP/2's preface */
     bool trusted;
 };
 

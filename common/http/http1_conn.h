@@ -43,6 +43,7 @@ struct http1_conn {
     enum rx rx;
     struct http2_session *h2; /* RX_HTTP2 */
     size_t discarded;
+    size_t counted; /* in *options.heads */
     bool fresh;     /* no byte was used yet: it may become HTTP/2 */
     bool timing;    /* the head that is arriving has its deadline */
     bool last;      /* no request after this one */

@@ -48,11 +48,26 @@ static void close_exchange(struct http1_conn *c, int errnum)
     free(x);
 }
 
+/* Bring what is held of an unfinished head to account. */
+static void count_head(struct http1_conn *c, size_t held)
+{
+    if (!c->options.heads || held == c->counted)
+        return;
+    *c->options.heads += held - c->counted;
+    bool too_much = held > c->counted && *c->options.heads > HTTP1_HEADS_MAX;
+    c->counted = held;
+    if (too_much) {
+        http1_conn_refuse(c, 503, "too many requests have sent a part of their head only");
+        defer(c->defer, &c->tick, on_tick);
+    }
+}
+
 static void free_if_gone(struct http1_conn *c)
 {
     if (c->handles > 0 || c->x || c->advancing)
         return;
     defer_cancel(&c->tick);
+    count_head(c, 0);
     if (c->on_gone)
         c->on_gone(c, c->user);
     buf_deinit(&c->in);
@@ -257,6 +272,7 @@ static void advance(struct http1_conn *c, const uint8_t *p, size_t n)
         http1_conn_close(c, ENOMEM, true);
     while (settle(c))
         ;
+    count_head(c, c->rx == RX_HEAD && !c->over ? buf_len(&c->in) : 0);
     if (buf_len(&c->in) == 0)
         buf_deinit(&c->in);
     c->advancing = false;

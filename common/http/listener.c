@@ -19,6 +19,7 @@ struct http_listener {
     uv_loop_t *loop;
     struct defer_queue *defer;
     struct http1_server_options server;
+    size_t heads; /* bytes, see HTTP1_HEADS_MAX */
     size_t max, count;
     int fd;
     uv_poll_t poll;
@@ -232,6 +233,7 @@ int http_listener_new(struct http_listener **out, uv_loop_t *loop, struct defer_
     l->loop = loop;
     l->defer = defer;
     l->server = options->server;
+    l->server.heads = &l->heads;
     l->max = options->max_connections ? options->max_connections : HTTP_LISTENER_MAX;
     list_init(&l->connections);
     if (options->unix_path)

@@ -115,7 +115,9 @@ void h1_start(struct h1_server *v, const struct http_limits *limits)
     test_loop_init(&v->t);
     int theirs;
     test_peer_pair(&v->peer, &theirs);
-    struct http1_server_options options = { .acceptor = &v->acceptor, .limits = &v->limits };
+    struct http1_server_options options = { .acceptor = &v->acceptor,
+                                            .limits = &v->limits,
+                                            .heads = &v->heads };
     v->conn = http1_serve_fd(&v->t.loop, &v->t.defer, theirs, &options, on_gone, v);
     assert_non_null(v->conn);
 }

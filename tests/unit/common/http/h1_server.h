@@ -33,7 +33,8 @@ struct h1_server {
     struct test_peer peer;
     struct h1_seen seen[H1_SEEN_MAX];
     size_t requests, gone;
-    bool hold; /* new requests do not consume */
+    size_t heads; /* as if other connections held so much */
+    bool hold;    /* new requests do not consume */
     bool inside;
 };
 

@@ -677,6 +677,44 @@ static void test_slow_head_is_refused(void **state)
     h1_stop(&v);
 }
 
+static void test_unfinished_heads_are_counted(void **state)
+{
+    (void)state;
+    struct h1_server v;
+    h1_start(&v, NULL);
+    h1_send(&v, "GET /ok HTTP/1.1\r\nHost: a\r\n");
+    assert_int_equal(v.heads, 27);
+    h1_send(&v, "X: y\r\n");
+    assert_int_equal(v.heads, 33);
+    h1_send(&v, "\r\n");
+    assert_int_equal(h1_last_status(&v), 200);
+    assert_int_equal(v.heads, 0);
+    h1_send(&v, "GET");
+    assert_int_equal(v.heads, 3);
+    h1_stop(&v);
+    assert_int_equal(v.heads, 0);
+}
+
+/* Others hold all that may be held: a whole head is served, a part of one is not kept. */
+static void test_too_many_unfinished_heads(void **state)
+{
+    (void)state;
+    struct h1_server v;
+    h1_start(&v, NULL);
+    v.heads = HTTP1_HEADS_MAX - 2;
+    h1_send(&v, "GET /ok HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_int_equal(h1_last_status(&v), 200);
+    h1_send(&v, "GE");
+    assert_int_equal(v.heads, HTTP1_HEADS_MAX);
+    h1_send(&v, "T");
+    assert_int_equal(h1_last_status(&v), 503);
+    LOOP_UNTIL(&v.t, test_peer_ended(&v.peer));
+    assert_int_equal(v.heads, HTTP1_HEADS_MAX - 2);
+    assert_int_equal(v.requests, 1);
+    h1_stop(&v);
+    assert_int_equal(v.heads, HTTP1_HEADS_MAX - 2);
+}
+
 static void test_idle_connection_is_closed(void **state)
 {
     (void)state;
@@ -842,6 +880,8 @@ int main(void)
         cmocka_unit_test(test_head_limits),
         cmocka_unit_test(test_trailer_limit),
         cmocka_unit_test(test_slow_head_is_refused),
+        cmocka_unit_test(test_unfinished_heads_are_counted),
+        cmocka_unit_test(test_too_many_unfinished_heads),
         cmocka_unit_test(test_idle_connection_is_closed),
         cmocka_unit_test(test_rest_of_a_refused_upload_is_discarded),
         cmocka_unit_test(test_drain),
