@@ -33,6 +33,7 @@ struct walk {
     int fd; /* the directory of `top`; at first AT_FDCWD */
     struct level *top;
     unsigned *retries;
+    const atomic_bool *stop;
 };
 
 static int trim_path(const char *path, char out[static PATH_MAX], struct err *err)
@@ -82,6 +83,11 @@ int remove_file(const char *path, struct err *err)
     if (rc == 0)
         rc = unlink_name(AT_FDCWD, trimmed, err);
     return rc == 1 && rmdir(trimmed) == 0 ? 0 : rc;
+}
+
+static int check_stop(const struct walk *w, struct err *err)
+{
+    return *w->stop ? err_set(err, ERR_CANCELED, ECANCELED, "the removal was stopped") : 0;
 }
 
 static void free_top(struct walk *w)
@@ -170,7 +176,9 @@ static int read_top(struct walk *w, struct err *err)
             continue;
         bool is_dir = e->d_type == DT_DIR;
         if (!is_dir) {
-            rc = unlink_name(w->fd, e->d_name, err);
+            rc = check_stop(w, err);
+            if (rc == 0)
+                rc = unlink_name(w->fd, e->d_name, err);
             is_dir = rc == 1;
         }
         if (is_dir) {
@@ -203,12 +211,15 @@ static int step(struct walk *w, struct err *err)
     return l->up ? go_up(w, err) : 1;
 }
 
-static int empty_tree(const char *path, unsigned *retries, struct err *err)
+static int empty_tree(const char *path, unsigned *retries, const atomic_bool *stop, struct err *err)
 {
-    struct walk w = { .fd = AT_FDCWD, .retries = retries };
+    struct walk w = { .fd = AT_FDCWD, .retries = retries, .stop = stop };
     int rc = go_down(&w, path, err);
-    while (rc == 0 && w.top)
-        rc = step(&w, err);
+    while (rc == 0 && w.top) {
+        rc = check_stop(&w, err);
+        if (rc == 0)
+            rc = step(&w, err);
+    }
     while (w.top)
         free_top(&w);
     if (w.fd >= 0)
@@ -216,7 +227,7 @@ static int empty_tree(const char *path, unsigned *retries, struct err *err)
     return rc < 0 ? rc : 0;
 }
 
-int remove_tree(const char *path, struct err *err)
+int remove_tree(const char *path, const atomic_bool *stop, struct err *err)
 {
     char trimmed[PATH_MAX];
     unsigned retries = 0;
@@ -226,7 +237,7 @@ int remove_tree(const char *path, struct err *err)
     do {
         rc = unlink_name(AT_FDCWD, trimmed, err);
         if (rc == 1)
-            rc = empty_tree(trimmed, &retries, err);
+            rc = empty_tree(trimmed, &retries, stop, err);
         if (rc == 0)
             rc = remove_empty(AT_FDCWD, trimmed, &retries, err);
     } while (rc == 1);

@@ -3,6 +3,7 @@
 #define ENVD_FILESYSTEM_SERVICE_H
 
 #include "envd/core/envd.h"
+#include "envd/filesystem/event_queue.h"
 #include "envd/filesystem/notifier.h"
 
 #include <limits.h>
@@ -12,6 +13,7 @@
 struct watch_registry {
     struct notifier *notifier;
     struct map watchers; /* id -> struct watcher */
+    struct event_queues queues;
 };
 
 /* The acting user of the call and what `text` means for that user; false when the call was failed

@@ -6,7 +6,8 @@
 
 struct remove_work {
     uv_work_t work;
-    struct rpc_call *call; /* NULL once the client has gone; the removal goes on */
+    struct rpc_call *call; /* NULL once the client has gone: what is left is not removed */
+    atomic_bool stop;
     int rc;
     struct err err;
     char path[PATH_MAX];
@@ -24,7 +25,7 @@ static void finish(struct rpc_call *call, int rc, const struct err *err)
 static void run(uv_work_t *work)
 {
     struct remove_work *w = container_of(work, struct remove_work, work);
-    w->rc = remove_tree(w->path, &w->err);
+    w->rc = remove_tree(w->path, &w->stop, &w->err);
 }
 
 static void on_done(uv_work_t *work, int status)
@@ -65,6 +66,8 @@ void service_on_remove(struct rpc_call *call, ProtobufCMessage *msg)
 void service_on_remove_close(struct rpc_call *call)
 {
     struct remove_work *w = rpc_call_user(call);
-    if (w)
-        w->call = NULL;
+    if (!w)
+        return;
+    w->call = NULL;
+    w->stop = true;
 }

@@ -52,6 +52,7 @@ struct watch_registry *service_watches(struct envd *e, struct err *err)
         (void)!err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
         return NULL;
     }
+    event_queues_init(&r->queues);
     r->notifier = notifier_new(e->loop, err);
     if (!r->notifier) {
         free(r);
@@ -169,8 +170,10 @@ static int begin(struct rpc_call *call, const char *path, const Filesystem__Watc
     w->call = call;
     w->has_entry = q->include_entry;
     w->interval_ms = interval_of(call);
+    event_queue_init(&w->queue, &r->queues);
     rc = watch_start(&w->watch, r->notifier, path, q->recursive, &events, err);
     if (rc < 0) {
+        event_queue_deinit(&w->queue);
         free(w);
         return rc;
     }

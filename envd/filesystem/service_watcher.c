@@ -55,6 +55,7 @@ static int create(struct envd *e, const char *path, const Filesystem__CreateWatc
     if (!w)
         return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
     w->has_entry = q->include_entry;
+    event_queue_init(&w->queue, &r->queues);
     rc = watch_start(&w->watch, r->notifier, path, q->recursive, &events, err);
     if (rc == 0 && !map_set(&r->watchers, str_of(id), w))
         rc = err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");

@@ -221,13 +221,40 @@ static void test_remove(void **state)
     assert_error(x, 400, "invalid_argument");
 }
 
-static void test_remove_goes_on_without_the_client(void **state)
+#define POOL_THREADS_MAX 16 /* more than libuv has by default */
+
+static uv_sem_t gate;
+
+static void wait_at_gate(uv_work_t *work)
+{
+    (void)work;
+    uv_sem_wait(&gate);
+}
+
+static void past_gate(uv_work_t *work, int status)
+{
+    (void)work;
+    (void)status;
+}
+
+/* The removal waits for a thread when the client goes. */
+static void test_remove_stops_without_the_client(void **state)
 {
     struct fixture *x = *state;
+    uv_work_t blockers[POOL_THREADS_MAX];
     make_many(x, 100);
+    assert_int_equal(uv_sem_init(&gate, 0), 0);
+    for (int i = 0; i < POOL_THREADS_MAX; i++)
+        uv_queue_work(&x->loop, &blockers[i], wait_at_gate, past_gate);
     begin(x, "Remove", NULL, json_pack("{s:s}", "path", "many"));
     end_call(x);
+    for (int i = 0; i < POOL_THREADS_MAX; i++)
+        uv_sem_post(&gate);
     uv_run(&x->loop, UV_RUN_DEFAULT);
+    uv_sem_destroy(&gate);
+    assert_true(tempdir_exists(&x->dir, "home/many"));
+    call(x, "Remove", json_pack("{s:s}", "path", "many"));
+    assert_int_equal(x->f.status, 200);
     assert_false(tempdir_exists(&x->dir, "home/many"));
 }
 
@@ -396,7 +423,7 @@ int main(void)
         CASE(test_list_dir),
         CASE(test_a_large_list_takes_several_turns),
         CASE(test_remove),
-        CASE(test_remove_goes_on_without_the_client),
+        CASE(test_remove_stops_without_the_client),
         CASE(test_watch_dir),
         CASE(test_watch_dir_with_entries),
         CASE(test_watch_dir_is_kept_alive),

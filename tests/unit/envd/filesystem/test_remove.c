@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 static struct tempdir dir;
+static const atomic_bool never;
 
 static int setup(void **state)
 {
@@ -33,7 +34,7 @@ static int teardown(void **state)
 static void remove_ok(const char *name)
 {
     struct err err = { 0 };
-    if (remove_tree(tempdir_path(&dir, name), &err) < 0)
+    if (remove_tree(tempdir_path(&dir, name), &never, &err) < 0)
         fail_msg("%s", err.msg);
     assert_false(tempdir_exists(&dir, name));
 }
@@ -91,11 +92,11 @@ static void test_what_cannot_be_removed(void **state)
     struct err err = { 0 };
     static const char *const paths[] = { "/", "//", "/tmp/.", "/tmp/..", "..", "." };
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-        assert_int_equal(remove_tree(paths[i], &err), -EINVAL);
+        assert_int_equal(remove_tree(paths[i], &never, &err), -EINVAL);
         assert_int_equal(err.code, ERR_INVALID);
         assert_int_equal(remove_file(paths[i], &err), -EINVAL);
     }
-    assert_true(remove_tree("/proc/self", &err) < 0);
+    assert_true(remove_tree("/proc/self", &never, &err) < 0);
     assert_int_equal(err.code, ERR_INTERNAL);
 }
 
@@ -117,7 +118,7 @@ static void test_a_deep_tree(void **state)
     struct rlimit few = { 32, old.rlim_max };
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
     struct err err = { 0 };
-    int rc = remove_tree(tempdir_path(&dir, "dir"), &err);
+    int rc = remove_tree(tempdir_path(&dir, "dir"), &never, &err);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
     assert_int_equal(rc, 0);
     assert_false(tempdir_exists(&dir, "dir"));
@@ -132,6 +133,20 @@ static void test_a_wide_tree(void **state)
         snprintf(name, sizeof(name), "t/%d/f", i);
         tempdir_write(&dir, name, "");
     }
+    remove_ok("t");
+}
+
+static void test_a_removal_is_stopped(void **state)
+{
+    (void)state;
+    const atomic_bool at_once = true;
+    struct err err = { 0 };
+    tempdir_write(&dir, "t/a/f", "");
+    tempdir_write(&dir, "t/g", "");
+    assert_int_equal(remove_tree(tempdir_path(&dir, "t"), &at_once, &err), -ECANCELED);
+    assert_int_equal(err.code, ERR_CANCELED);
+    assert_true(tempdir_exists(&dir, "t/a/f"));
+    assert_true(tempdir_exists(&dir, "t/g"));
     remove_ok("t");
 }
 
@@ -163,7 +178,7 @@ static void test_others_create_and_remove_meanwhile(void **state)
     assert_int_equal(pthread_create(&thread, NULL, create_files, NULL), 0);
     for (int i = 0; i < 8; i++) {
         /* It either ends with the tree gone, or with a truthful error: never otherwise. */
-        int rc = remove_tree(tempdir_path(&dir, "t"), &err);
+        int rc = remove_tree(tempdir_path(&dir, "t"), &never, &err);
         if (rc < 0)
             assert_int_equal(rc, -ENOTEMPTY);
         mkdir(tempdir_path(&dir, "t"), 0755);
@@ -176,7 +191,7 @@ static void test_others_create_and_remove_meanwhile(void **state)
 static void *remove_too(void *arg)
 {
     struct err err = { 0 };
-    *(int *)arg = remove_tree(tempdir_path(&dir, "t"), &err);
+    *(int *)arg = remove_tree(tempdir_path(&dir, "t"), &never, &err);
     return NULL;
 }
 
@@ -195,7 +210,7 @@ static void test_two_at_once(void **state)
         char path[PATH_MAX];
         strcpy(path, tempdir_path(&dir, "t"));
         assert_int_equal(pthread_create(&thread, NULL, remove_too, &other), 0);
-        int rc = remove_tree(path, &err);
+        int rc = remove_tree(path, &never, &err);
         pthread_join(thread, NULL);
         assert_int_equal(rc, 0);
         assert_int_equal(other, 0);
@@ -213,6 +228,7 @@ int main(void)
         CASE(test_what_cannot_be_removed),
         CASE(test_a_deep_tree),
         CASE(test_a_wide_tree),
+        CASE(test_a_removal_is_stopped),
         CASE(test_others_create_and_remove_meanwhile),
         CASE(test_two_at_once),
     };
