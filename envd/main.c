@@ -7,6 +7,7 @@
 #include "envd/boot/boot.h"
 #include "envd/core/cgroup.h"
 #include "envd/guest/link.h"
+#include "envd/guest/on_restore.h"
 #include "envd/options.h"
 #include "envd/process/registry.h"
 #include "envd/server/server.h"
@@ -44,7 +45,8 @@ static void on_child(uv_poll_t *handle, int event, int events)
         pid_t pid = waitpid(-1, &status, WNOHANG);
         if (pid <= 0)
             return;
-        process_registry_reaped(p->envd.processes, pid, status);
+        if (!process_registry_reaped(p->envd.processes, pid, status))
+            on_restore_reaped(&p->envd, pid, status);
     }
 }
 

@@ -36,6 +36,7 @@ struct envd {
     struct process_registry *processes;
     struct watch_registry *watches; /* envd/filesystem; made when first needed */
     struct envd_link *link;         /* NULL on a host */
+    struct on_restore *on_restore;  /* envd/guest: executables that run; NULL: none */
     /* Directories of the cgroups that processes are put into; -1 where there are none. */
     int cgroup_user, cgroup_ptys;
 };

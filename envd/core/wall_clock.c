@@ -7,13 +7,24 @@
 
 #define CLOCK_BEHIND_NS 50000000LL
 #define CLOCK_AHEAD_NS  5000000000LL
+#define CLOCK_EXACT_NS  1000000LL
 
-void wall_clock_set(int64_t wanted_ns)
+static void set_unless_within(int64_t wanted_ns, int64_t behind_ns, int64_t ahead_ns)
 {
     int64_t behind = wanted_ns - clock_wall_ns();
-    if (behind <= CLOCK_BEHIND_NS && behind >= -CLOCK_AHEAD_NS)
+    if (behind <= behind_ns && behind >= -ahead_ns)
         return;
     struct timespec ts = { .tv_sec = wanted_ns / 1000000000, .tv_nsec = wanted_ns % 1000000000 };
     if (clock_settime(CLOCK_REALTIME, &ts) < 0)
         log_warn("cannot set the clock", LOG_STR("reason", strerror(errno)));
+}
+
+void wall_clock_set(int64_t wanted_ns)
+{
+    set_unless_within(wanted_ns, CLOCK_EXACT_NS, CLOCK_EXACT_NS);
+}
+
+void wall_clock_correct(int64_t wanted_ns)
+{
+    set_unless_within(wanted_ns, CLOCK_BEHIND_NS, CLOCK_AHEAD_NS);
 }

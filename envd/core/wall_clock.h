@@ -4,8 +4,12 @@
 
 #include <stdint.h>
 
-/* Set the clock to the told time (nanoseconds since 1970, not negative), unless it is already
- * within the bounds of the contract: at most 50 ms behind and 5 s ahead. A failure is logged. */
+/* Both set the clock to the told time (nanoseconds since 1970, not negative); a failure is logged.
+ * The first one unless it is right within a millisecond. */
 void wall_clock_set(int64_t wanted_ns);
+
+/* By the bounds of the contract for /init: only a clock that is more than 50 ms behind or 5 s
+ * ahead. */
+void wall_clock_correct(int64_t wanted_ns);
 
 #endif

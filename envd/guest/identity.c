@@ -6,6 +6,7 @@
 #include "envd/core/wall_clock.h"
 #include "envd/guest/hosts.h"
 #include "envd/guest/link.h"
+#include "envd/guest/machine_id.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -62,6 +63,8 @@ static const char *wrong_configure(const struct envd *e,
         return "template_id must be letters, digits, '-', '_' and '.'";
     if (!plain_name(r->hostname, "-.", HOSTNAME_LENGTH_MAX + 1))
         return "hostname must be letters, digits, '-' and '.', at most 64";
+    if (r->machine_id[0] && !machine_id_ok(r->machine_id))
+        return "machine_id must be 32 lower-case hexadecimal digits";
     if (r->link_secret.len != 0 && r->link_secret.len != LINK_SECRET_SIZE)
         return "link_secret must have 32 bytes";
     if (strlen(r->access_token) > ENVD_TOKEN_MAX)
@@ -112,12 +115,16 @@ static void publish(struct envd *e, const char *name, const char *value)
         log_warn("cannot write the sandbox's identity", LOG_STR("reason", err.msg));
 }
 
-static void take_hostname(const char *name)
+static void take_names(const char *hostname, const char *machine_id)
 {
     struct err err;
-    if (sethostname(name, strlen(name)) < 0)
+    if (machine_id[0] && machine_id_set("", machine_id, &err) < 0)
+        log_warn("cannot set the machine id", LOG_STR("reason", err.msg));
+    if (!hostname[0])
+        return;
+    if (sethostname(hostname, strlen(hostname)) < 0)
         log_warn("cannot set the hostname", LOG_STR("reason", strerror(errno)));
-    if (hosts_set_self("/etc/hosts", name, &err) < 0)
+    if (hosts_set_self("/etc/hosts", hostname, &err) < 0)
         log_warn("the hostname will not resolve", LOG_STR("reason", err.msg));
 }
 
@@ -130,6 +137,9 @@ int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureReques
     if (!time_and_entropy_ok(r->wall_clock_ns, r->entropy, err))
         return -EINVAL;
 
+    /* The clock first: each moment until it is set makes it late. */
+    if (e->is_guest)
+        apply_time_and_entropy(r->wall_clock_ns, r->entropy);
     snprintf(e->sandbox_id, sizeof(e->sandbox_id), "%s", r->sandbox_id);
     snprintf(e->template_id, sizeof(e->template_id), "%s", r->template_id);
     snprintf(e->access_token, sizeof(e->access_token), "%s", r->access_token);
@@ -144,11 +154,8 @@ int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureReques
     publish(e, "E2B_TEMPLATE_ID", e->template_id);
     if (r->link_secret.len && e->link)
         envd_link_set_secret(e->link, r->link_secret.data);
-    if (!e->is_guest)
-        return 0;
-    if (r->hostname[0])
-        take_hostname(r->hostname);
-    apply_time_and_entropy(r->wall_clock_ns, r->entropy);
+    if (e->is_guest)
+        take_names(r->hostname, r->machine_id);
     return 0;
 }
 

@@ -1,11 +1,13 @@
 /* The control service of proto/guest.proto: what only the orchestrator may ask, on the guest link.
  */
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/fileio.h"
 #include "common/base/log.h"
 #include "common/link/guest_protocol.h"
 #include "envd/boot/boot.h"
 #include "envd/guest/identity.h"
+#include "envd/guest/on_restore.h"
 #include "envd/process/registry.h"
 
 #include <errno.h>
@@ -36,15 +38,51 @@ static void on_hello(struct rpc_call *call, ProtobufCMessage *msg)
     rpc_reply(call, &answer.base);
 }
 
+static void reply_configured(struct rpc_call *call)
+{
+    Sandpit__Guest__V1__ConfigureResponse answer = SANDPIT__GUEST__V1__CONFIGURE_RESPONSE__INIT;
+    answer.wall_clock_ns = clock_wall_ns();
+    rpc_reply(call, &answer.base);
+}
+
+/* A Configure whose answer waits for what the template runs; these may outlive the call. */
+struct configure {
+    struct rpc_call *call; /* NULL when the call is over */
+};
+
+static void on_restore_done(void *user)
+{
+    struct configure *c = user;
+    if (c->call) {
+        rpc_call_set_user(c->call, NULL);
+        reply_configured(c->call);
+    }
+    free(c);
+}
+
 static void on_configure(struct rpc_call *call, ProtobufCMessage *msg)
 {
+    struct envd *e = envd_of_call(call);
     struct err err;
-    if (identity_configure(envd_of_call(call), (const void *)msg, &err) < 0) {
+    if (identity_configure(e, (const void *)msg, &err) < 0) {
         rpc_finish(call, &err);
         return;
     }
-    Sandpit__Guest__V1__ConfigureResponse answer = SANDPIT__GUEST__V1__CONFIGURE_RESPONSE__INIT;
-    rpc_reply(call, &answer.base);
+    struct configure *c = e->is_guest ? calloc(1, sizeof(*c)) : NULL;
+    if (c && on_restore_start(e, ON_RESTORE_DIR, ON_RESTORE_DEADLINE_MS, on_restore_done, c)) {
+        c->call = call;
+        rpc_call_set_user(call, c);
+        return;
+    }
+    free(c);
+    reply_configured(call);
+}
+
+static void on_configure_close(struct rpc_call *call)
+{
+    struct configure *c = rpc_call_user(call);
+    if (c)
+        c->call = NULL;
 }
 
 static void on_refresh(struct rpc_call *call, ProtobufCMessage *msg)
@@ -56,6 +94,7 @@ static void on_refresh(struct rpc_call *call, ProtobufCMessage *msg)
         return;
     }
     Sandpit__Guest__V1__RefreshResponse answer = SANDPIT__GUEST__V1__REFRESH_RESPONSE__INIT;
+    answer.wall_clock_ns = clock_wall_ns();
     rpc_reply(call, &answer.base);
 }
 
@@ -160,7 +199,8 @@ static void on_shutdown(struct rpc_call *call, ProtobufCMessage *msg)
 
 const struct rpc_method guest_methods[] = {
     { GUEST_METHOD("Hello", hello), .on_message = on_hello },
-    { GUEST_METHOD("Configure", configure), .on_message = on_configure },
+    { GUEST_METHOD("Configure", configure), .on_message = on_configure,
+      .on_close = on_configure_close },
     { GUEST_METHOD("Refresh", refresh), .on_message = on_refresh },
     { GUEST_METHOD("Quiesce", quiesce), .on_message = on_quiesce, .on_close = on_quiesce_close },
     { GUEST_METHOD("Shutdown", shutdown), .on_message = on_shutdown },

@@ -123,7 +123,7 @@ static void init_with(struct http_request *r, const json_t *body)
         if (when_ns) {
             e->init_timestamp_ns = when_ns;
             if (e->is_guest)
-                wall_clock_set(when_ns);
+                wall_clock_correct(when_ns);
         }
     }
     http_respond_fields(r->stream, 204, NULL, &version, 1, NULL, 0);

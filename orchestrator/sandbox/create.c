@@ -23,6 +23,7 @@
 #include "common/link/guest_protocol.h"
 #include "guest.pb-c.h"
 #include "orchestrator/image/image.h"
+#include "orchestrator/link/machine_id.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -242,10 +243,12 @@ static void start_configure(struct create *op)
         memset(entropy, 0, sizeof(entropy));
 
     Sandpit__Guest__V1__ConfigureRequest r = SANDPIT__GUEST__V1__CONFIGURE_REQUEST__INIT;
-    char default_user[] = "user";
+    char default_user[] = "user", machine_id[MACHINE_ID_SIZE];
     r.sandbox_id = sb->id;
     r.template_id = sb->template_id;
     r.hostname = sb->id;
+    machine_id_of(sb->id, machine_id);
+    r.machine_id = machine_id;
     r.link_secret = (ProtobufCBinaryData){ LINK_SECRET_SIZE, op->own->link_secret };
     r.access_token = sb->envd_token;
     r.n_envs = map_entries(op->envs, &arena, &r.envs);

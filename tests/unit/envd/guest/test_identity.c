@@ -100,6 +100,8 @@ static void test_configure_refuses_malformed_fields(void **state)
     REFUSE(hostname, "a\nb", "hostname");
     REFUSE(hostname, long_text, "hostname");
     REFUSE(access_token, long_text, "access_token");
+    REFUSE(machine_id, "xyz", "machine_id");
+    REFUSE(machine_id, long_text, "machine_id");
     REFUSE(default_user, long_text, "default_user");
     REFUSE(default_workdir, "relative", "default_workdir");
     REFUSE(default_workdir, long_text, "default_workdir");

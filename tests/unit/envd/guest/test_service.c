@@ -110,7 +110,8 @@ static void test_hello_tells_who_is_there(void **state)
     assert_true(has(answer, "\"envdVersion\":\"" ENVD_VERSION "\""));
     assert_true(has(answer, "\"bootId\":\""));
     assert_false(has(answer, "sandboxId"));
-    call(f, SERVICE "Configure", "{\"sandboxId\":\"i1\",\"envs\":{\"A\":\"b\"}}", 200);
+    answer = call(f, SERVICE "Configure", "{\"sandboxId\":\"i1\",\"envs\":{\"A\":\"b\"}}", 200);
+    assert_true(has(answer, "\"wallClockNs\":\""));
     assert_true(has(call(f, SERVICE "Hello", "{}", 200), "\"sandboxId\":\"i1\""));
     assert_string_equal(map_get(&f->envd.envs, STR("A")), "b");
 }
@@ -122,7 +123,7 @@ static void test_malformed_requests_change_nothing(void **state)
     assert_true(has(call(f, SERVICE "Refresh", "{\"entropy\":\"AAAA\"}", 400), "entropy"));
     assert_true(has(call(f, SERVICE "Shutdown", "{\"graceMs\":60001}", 400), "grace_ms"));
     assert_string_equal(f->envd.sandbox_id, "");
-    call(f, SERVICE "Refresh", "{}", 200);
+    assert_true(has(call(f, SERVICE "Refresh", "{}", 200), "\"wallClockNs\":\""));
 }
 
 static void test_quiesce_answers_after_the_sync(void **state)
