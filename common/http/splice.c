@@ -134,6 +134,8 @@ static void on_response_data(struct http_stream *s, const uint8_t *data, size_t 
         return;
     }
     p->owed_client += n;
+    if (p->events->on_response_data)
+        p->events->on_response_data(p, data, n);
     http_send_data(p->server, data, n);
     give_back(s, p->server, &p->owed_client);
 }
@@ -157,7 +159,8 @@ static void on_client_close(struct http_stream *s, int errnum)
     struct http_splice *p = of_stream(s);
     p->client = NULL;
     if (p->server && p->responding && !p->response_ended) {
-        http_reset(p->server);
+        if (!p->events->on_cut || !p->events->on_cut(p))
+            http_reset(p->server);
     } else if (p->server && !p->responding && !p->failed) {
         drop_request(p);
         p->events->on_failed(p, errnum ? errnum : EPROTO);

@@ -10,7 +10,8 @@
  *   (101) makes both directions raw; each ends for itself.
  * - A request that is given up (client aborts, connection lost) resets the upstream stream. An
  *   upstream that fails before its response's head is the caller's to answer (on_failed); after
- *   it, the server stream is reset, so that a cut response never looks whole.
+ *   it, the server stream is reset, so that a cut response never looks whole; unless its protocol
+ *   has an end of its own for that (on_cut).
  * - A response that ended while the request is still coming ends both.
  *
  * The request may wait: it is taken over by http_splice_new() as it arrives, and forwarded by
@@ -29,6 +30,11 @@ struct http_splice_events {
     /* The response's head, before it is sent on: it may be changed (what is added lives in the
      * server stream's arena). May be NULL. */
     void (*on_response)(struct http_splice *p, struct http_head *head);
+    /* Bytes of the response's body, before they are sent on. May be NULL. */
+    void (*on_response_data)(struct http_splice *p, const uint8_t *data, size_t n);
+    /* The upstream was lost in the middle of the response: end it on p->server in the way of its
+     * protocol and return true; false leaves it to be reset. May be NULL. */
+    bool (*on_cut)(struct http_splice *p);
     /* The upstream failed (errnum as in on_close) and no response has begun: answer on p->server
      * now or later. */
     void (*on_failed)(struct http_splice *p, int errnum);

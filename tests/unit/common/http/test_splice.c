@@ -58,7 +58,9 @@ static void on_done(struct http_splice *s)
     p->splice = NULL;
 }
 
-static const struct http_splice_events events = { on_response, on_failed, on_done };
+static const struct http_splice_events events = { .on_response = on_response,
+                                                  .on_failed = on_failed,
+                                                  .on_done = on_done };
 
 static void connect_back(struct proxy *p)
 {
