@@ -166,6 +166,17 @@ void sandbox_fork(struct sandbox_host *h, const char *id, const char *team_id, u
 void sandbox_kill(struct sandbox_host *h, const char *id, const char *team_id, const char *actor,
                   void (*done)(void *user, bool found), void *user);
 
+/* Why a sandbox of the team (team NULL: of any) ended: its record, borrowed for the call, or NULL
+ * when there is none (any more). done once, never from inside. */
+struct store_death;
+void sandbox_death(struct sandbox_host *h, const char *id, const char *team_id,
+                   void (*done)(void *user, const struct store_death *death), void *user);
+
+/* Delete a template of the team, or one tag of it, as db_template_delete() has it, and the files
+ * that nothing needs any more. Errors as there; done once, never from inside. */
+void sandbox_template_delete(struct sandbox_host *h, const char *team_id, const char *ref,
+                             void (*done)(void *user, const struct err *err), void *user);
+
 /* endAt = now + timeout (0 or less: now). extend_only never shortens. ERR_NOT_FOUND; ERR_INVALID
  * beyond the maximum lifetime. */
 int sandbox_set_timeout(struct sandbox *sb, int64_t timeout_s, bool extend_only, struct err *err);
