@@ -15,6 +15,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 
 #define CALL_MAGIC 0x6c6c6163u
 
@@ -47,6 +48,13 @@ void api_call_unref(struct api_call *c)
         free(api);
         freed(user);
     }
+}
+
+const char *api_call_actor(const struct api_call *c, char out[static API_ACTOR_SIZE])
+{
+    snprintf(out, API_ACTOR_SIZE, "key %s%s...%s", c->key.mask_prefix, c->key.mask_first,
+             c->key.mask_last);
+    return out;
 }
 
 /* The body as a JSON object. false: answered. */

@@ -59,6 +59,10 @@ static inline struct api_call *api_call_of(struct http_request *r)
 void api_call_ref(struct api_call *c);
 void api_call_unref(struct api_call *c);
 
+/* Whose request it is, for records: "key e2b_ab...12cd". Returns out. */
+#define API_ACTOR_SIZE 40
+const char *api_call_actor(const struct api_call *c, char out[static API_ACTOR_SIZE]);
+
 /* Begin to serve a request on a stream; respond.c and routes.c do the rest. */
 void api_call_start(struct api *api, struct http_stream *s, const struct http_head *head);
 

@@ -6,7 +6,7 @@
     "system, machine, os, processor, release"
 #define EXPOSED_HEADERS                                                                            \
     "X-Next-Token, X-Total-Running, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, "       \
-    "Retry-After"
+    "Retry-After, Server-Timing"
 
 size_t api_cors_fields(struct http_field out[static API_CORS_FIELDS])
 {

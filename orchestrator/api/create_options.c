@@ -29,28 +29,31 @@ static int refuse_present(const json_t *obj, const char *name, const char *what,
     return parse_has(obj, name) ? unsupported(what, err) : 0;
 }
 
-/* Sandboxes end by being killed; nothing pauses or resumes by itself. */
-static int parse_lifecycle(const json_t *body, struct err *err)
+/* What happens at the end of the sandbox's time, and what wakes it again. */
+static int parse_lifecycle(const json_t *body, struct sandbox_spec *spec, struct err *err)
 {
-    bool auto_pause = false, pause_memory = true, enabled = false;
     json_t *resume = NULL;
-    int rc = parse_bool(body, "autoPause", &auto_pause, err);
+    spec->auto_pause_memory = true;
+    int rc = parse_bool(body, "autoPause", &spec->auto_pause, err);
     if (rc == 0)
-        rc = parse_bool(body, "autoPauseMemory", &pause_memory, err);
+        rc = parse_bool(body, "autoPauseMemory", &spec->auto_pause_memory, err);
     if (rc == 0)
         rc = parse_object(body, "autoResume", &resume, err);
     if (rc == 0 && resume)
         rc = parse_required(resume, "enabled", err);
     if (rc == 0 && resume)
-        rc = parse_bool(resume, "enabled", &enabled, err);
+        rc = parse_bool(resume, "enabled", &spec->auto_resume, err);
     if (rc)
         return rc;
-    if (auto_pause)
-        return unsupported("autoPause: true", err);
-    if (enabled)
-        return unsupported("autoResume.enabled: true", err);
-    if (!pause_memory)
+    if (!spec->auto_pause_memory && !spec->auto_pause)
         return err_set(err, ERR_INVALID, EINVAL, "autoPauseMemory: false needs autoPause: true");
+    if (!spec->auto_pause_memory && spec->auto_resume)
+        return err_set(err, ERR_INVALID, EINVAL,
+                       "autoPauseMemory: false cannot be combined with autoResume.enabled: true: "
+                       "what was paused without its memory starts anew when it is resumed");
+    json_t *kept = json_pack("{s:b, s:s}", "autoResume", spec->auto_resume, "onTimeout",
+                             spec->auto_pause ? "pause" : "kill");
+    json_object_set_new(spec->config, "lifecycle", kept);
     return 0;
 }
 
@@ -99,10 +102,10 @@ static int parse_internet(const json_t *body, struct sandbox_spec *spec, struct 
 
 int create_options_parse(const json_t *body, struct sandbox_spec *spec, struct err *err)
 {
-    spec->config = json_pack("{s:{s:b, s:s}}", "lifecycle", "autoResume", 0, "onTimeout", "kill");
+    spec->config = json_object();
     if (!spec->config)
         return err_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    int rc = parse_lifecycle(body, err);
+    int rc = parse_lifecycle(body, spec, err);
     if (rc == 0)
         rc = parse_network(body, spec, err);
     if (rc == 0)

@@ -3,11 +3,11 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/encode.h"
+#include "orchestrator/api/page_token.h"
 #include "orchestrator/api/parse.h"
 
 #include <errno.h>
 
-#define TOKEN_MAX 256
 #define TOKEN_ASC "asc"
 
 int list_place_compare(const struct list_place *a, const struct list_place *b)
@@ -17,47 +17,13 @@ int list_place_compare(const struct list_place *a, const struct list_place *b)
     return strcmp(a->id, b->id);
 }
 
-/* Nanoseconds since 1970, clamped to what 64 bits hold. */
-static bool parse_time(struct str text, int64_t *out)
-{
-    int64_t seconds;
-    uint32_t nanos;
-    if (!clock_parse_rfc3339(text, &seconds, &nanos))
-        return false;
-    if (__builtin_mul_overflow(seconds, INT64_C(1000000000), out) ||
-        __builtin_add_overflow(*out, (int64_t)nanos, out))
-        *out = seconds < 0 ? INT64_MIN : INT64_MAX;
-    return true;
-}
-
 char *list_token(const struct list_place *last, bool ascending)
 {
     char time[CLOCK_TEXT_MAX], text[CLOCK_TEXT_MAX + SANDBOX_ID_SIZE + 16];
     clock_rfc3339(last->started_ns, time);
     int n =
         snprintf(text, sizeof(text), "%s__%s%s", time, last->id, ascending ? "__" TOKEN_ASC : "");
-    struct buf out = { 0 };
-    base64_encode(&out, text, (size_t)n, false);
-    char *token = buf_take_text(&out);
-    buf_deinit(&out);
-    for (char *p = token; p && *p; p++)
-        *p = *p == '+' ? '-' : (*p == '/' ? '_' : *p);
-    return token;
-}
-
-/* Cut the part before "__" off *rest. */
-static struct str split_part(struct str *rest)
-{
-    for (size_t i = 0; i + 1 < rest->n; i++) {
-        if (rest->p[i] != '_' || rest->p[i + 1] != '_')
-            continue;
-        struct str part = { rest->p, i };
-        *rest = str_from(*rest, i + 2);
-        return part;
-    }
-    struct str all = *rest;
-    *rest = STR("");
-    return all;
+    return page_token_encode((struct str){ text, (size_t)n });
 }
 
 static bool is_id(struct str s)
@@ -70,15 +36,13 @@ static bool is_id(struct str s)
 
 int list_token_parse(const char *text, bool ascending, struct list_place *out, struct err *err)
 {
-    uint8_t decoded[(TOKEN_MAX / 4 + 1) * 3];
-    struct str token = str_of(text);
-    ptrdiff_t n = token.n <= TOKEN_MAX ? base64_decode(token, decoded) : -1;
-    if (n > 0) {
-        struct str rest = { (const char *)decoded, (size_t)n };
-        struct str time = split_part(&rest);
-        struct str id = split_part(&rest);
+    char plain[PAGE_TOKEN_PLAIN_MAX];
+    struct str rest;
+    if (page_token_decode(text, plain, &rest)) {
+        struct str time = page_token_split(&rest);
+        struct str id = page_token_split(&rest);
         struct str order = ascending ? STR(TOKEN_ASC) : STR("");
-        if (parse_time(time, &out->started_ns) && is_id(id) && str_eq(rest, order) &&
+        if (page_token_time(time, &out->started_ns) && is_id(id) && str_eq(rest, order) &&
             str_copy(id, out->id, sizeof(out->id)))
             return 0;
     }
@@ -152,20 +116,25 @@ static int parse_order(const char *text, struct list_query *q, struct err *err)
                    "validation error: query parameter 'order' must be asc or desc");
 }
 
-static int parse_limit(const char *text, struct list_query *q, struct err *err)
+int list_limit_parse(const char *text, unsigned *limit, struct err *err)
 {
     uint64_t n;
     if (!str_to_u64(str_of(text), LIST_LIMIT_MAX, &n) || n == 0)
         return err_set(err, ERR_INVALID, EINVAL,
                        "validation error: query parameter 'limit' must be from 1 to %d",
                        LIST_LIMIT_MAX);
-    q->limit = (unsigned)n;
+    *limit = (unsigned)n;
     return 0;
+}
+
+static int parse_limit(const char *text, struct list_query *q, struct err *err)
+{
+    return list_limit_parse(text, &q->limit, err);
 }
 
 static int parse_started_after(const char *text, struct list_query *q, struct err *err)
 {
-    if (parse_time(str_of(text), &q->started_after_ns))
+    if (page_token_time(str_of(text), &q->started_after_ns))
         return 0;
     return err_set(err, ERR_INVALID, EINVAL,
                    "validation error: query parameter 'startedAfter' must be an RFC 3339 time");

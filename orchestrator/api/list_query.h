@@ -34,6 +34,9 @@ void list_query_deinit(struct list_query *q);
  * `metadata` parameter after the decoding that every parameter gets. A new object, or NULL. */
 json_t *list_metadata_parse(const char *text, struct err *err);
 
+/* A page's length, from 1 to LIST_LIMIT_MAX. */
+int list_limit_parse(const char *text, unsigned *limit, struct err *err);
+
 /* The order, ascending: below 0, 0, above 0. */
 int list_place_compare(const struct list_place *a, const struct list_place *b);
 

@@ -7,9 +7,6 @@ static const struct {
     const char *name;
 } names[] = {
     { "/admin/", "administration over the API" },
-    { "/pause", "pause" },
-    { "/snapshots", "snapshot" },
-    { "/fork", "fork" },
     { "/network", "updating the network" },
     { "/metrics", "reading metrics" },
     { "/builds/", "building templates" },

@@ -9,6 +9,14 @@
 
 #define FIELDS_MAX 8
 
+/* Of a Server-Timing field. */
+#define TIMING_MAX 256
+
+/* Of an id in a message. */
+#define ID_SHOWN_MAX 128
+
+#define NO_SANDBOX "Sandbox \"%.128s\" doesn't exist or you don't have access to it"
+
 /* The path tells what was asked; the query may hold what a log must not. */
 static void log_request(const struct api_call *c, int status)
 {
@@ -83,15 +91,54 @@ void api_fail_code(struct api_call *c, int status, const char *error_code, const
         send_text(c, status, body ? body : "{\"code\":500,\"message\":\"out of memory\"}", NULL, 0);
 }
 
-void api_fail_err(struct api_call *c, const struct err *err)
+void api_fail_err_as(struct api_call *c, int status, const struct err *err)
 {
-    int status = err_code_http(err->code);
     if (status >= 500)
         log_error("a request failed", LOG_TEXT("path", c->r.path), LOG_STR("reason", err->msg));
-    api_fail_code(c, status, NULL, err->msg);
+    api_fail_code(c, status, err->reason, err->msg);
+}
+
+void api_fail_err(struct api_call *c, const struct err *err)
+{
+    api_fail_err_as(c, err_code_http(err->code), err);
 }
 
 void api_fail_no_sandbox(struct api_call *c, const char *id)
 {
-    api_fail(c, 404, "Sandbox \"%.128s\" doesn't exist or you don't have access to it", id);
+    api_fail(c, 404, NO_SANDBOX, id);
+}
+
+void api_fail_ended(struct api_call *c, const char *id, const struct store_death *death)
+{
+    char message[256], ended[CLOCK_TEXT_MAX];
+    snprintf(message, sizeof(message), NO_SANDBOX, id);
+    clock_rfc3339(death->when_ns, ended);
+    api_respond(c, 404,
+                json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s}", "code", 404, "message", message,
+                          "error_code", "sandbox_ended", "reason", death->reason, "detail",
+                          death->detail, "actor", death->actor ? death->actor : "", "endedAt",
+                          ended));
+}
+
+void api_fail_sandbox(struct api_call *c, const struct err *err)
+{
+    char id[ID_SHOWN_MAX + 1];
+    snprintf(id, sizeof(id), "%s", c->r.params[0]);
+    id[strcspn(id, "-")] = '\0'; /* the legacy form has more behind it */
+    if (err->code == ERR_NOT_FOUND)
+        api_fail_no_sandbox(c, id);
+    else
+        api_fail_err(c, err);
+}
+
+void api_respond_timed(struct api_call *c, int status, json_t *body,
+                       const struct sandbox_timings *t)
+{
+    char text[TIMING_MAX];
+    size_t n = sandbox_timings_text(t, text, sizeof(text));
+    struct http_field field = { STR("server-timing"), { text, n } };
+    if (body || status != 204)
+        api_respond_fields(c, status, body, &field, n > 0);
+    else
+        api_respond_empty(c, status, &field, n > 0);
 }

@@ -25,12 +25,25 @@ void api_sandbox_kill(struct http_request *r);
 /* sandboxes_time.c */
 void api_sandbox_timeout(struct http_request *r);
 void api_sandbox_refresh(struct http_request *r);
+
+/* sandboxes_connect.c */
 void api_sandbox_connect_v1(struct http_request *r);
 void api_sandbox_connect_v2(struct http_request *r);
 void api_sandbox_resume(struct http_request *r);
 
+/* sandboxes_pause.c */
+void api_sandbox_pause(struct http_request *r);
+void api_sandbox_snapshot(struct http_request *r);
+
+/* sandboxes_fork.c */
+void api_sandbox_fork(struct http_request *r);
+
+/* snapshots.c */
+void api_snapshot_list(struct http_request *r);
+
 /* templates.c */
 void api_template_list(struct http_request *r);
+void api_template_delete(struct http_request *r);
 void api_template_alias(struct http_request *r);
 
 /* missing.c: what the protocol knows and this program does not do. */

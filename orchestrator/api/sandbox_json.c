@@ -57,8 +57,12 @@ json_t *sandbox_json_listed(const struct sandbox *sb)
     set(obj, "cpuCount", json_integer((json_int_t)sb->vcpus));
     set(obj, "memoryMB", json_integer((json_int_t)sb->memory_mb));
     set(obj, "diskSizeMB", json_integer((json_int_t)sb->disk_mb));
-    set(obj, "state", json_string("running"));
+    /* What is on its way into a pause or out of it is no running one. */
+    bool running = sm_state(&sb->sm) == SANDBOX_RUNNING;
+    set(obj, "state", json_string(running ? "running" : "paused"));
     set(obj, "metadata", json_incref(sb->metadata));
+    if (!running && sb->unresponsive_at_pause)
+        set(obj, "envdUnresponsiveAtPause", json_true());
     return obj;
 }
 
@@ -69,6 +73,8 @@ json_t *sandbox_json_detail(const struct sandbox *sb, const struct config *confi
         return NULL;
     set_text(obj, "envdAccessToken", sb->envd_token);
     set_domain(obj, config);
+    if (sm_state(&sb->sm) == SANDBOX_PAUSED)
+        set(obj, "pauseMode", json_string(sb->filesystem_only ? "filesystem" : "full"));
     /* allowInternetAccess, network, lifecycle: as sandboxes_create.c put them. */
     json_object_update_missing(obj, sb->config);
     return obj;

@@ -15,12 +15,11 @@
 static void on_created(void *user, struct sandbox *sb, const struct sandbox_timings *t,
                        const struct err *err)
 {
-    (void)t;
     struct api_call *c = user;
     if (err)
         api_fail_err(c, err);
     else
-        api_respond(c, 201, sandbox_json(sb, c->api->o.config));
+        api_respond_timed(c, 201, sandbox_json(sb, c->api->o.config), t);
     api_call_unref(c);
 }
 
@@ -76,8 +75,10 @@ static int parse_spec(struct api_call *c, struct sandbox_spec *spec, struct err 
 
 static void create(struct api_call *c, struct sandbox_spec *spec)
 {
+    char actor[API_ACTOR_SIZE];
     struct err err;
     spec->team_id = c->key.team_id;
+    spec->actor = api_call_actor(c, actor);
     spec->allow_public_traffic = true;
     if (parse_spec(c, spec, &err)) {
         api_fail_err(c, &err);

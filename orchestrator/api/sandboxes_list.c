@@ -38,30 +38,56 @@ static bool has_metadata(const struct sandbox *sb, json_t *wanted)
     return true;
 }
 
+/* Otherwise it is paused, or on the way into that or out of it. */
+static bool is_running(const struct sandbox *sb)
+{
+    return sm_state(&sb->sm) == SANDBOX_RUNNING;
+}
+
 static bool fits(const struct sandbox *sb, const struct list_query *q, const char *team_id,
                  const char *template_id)
 {
-    return q->running && sm_state(&sb->sm) == SANDBOX_RUNNING &&
-           strcmp(sb->team_id, team_id) == 0 && sb->started_ns >= q->started_after_ns &&
+    return (is_running(sb) ? q->running : q->paused) && strcmp(sb->team_id, team_id) == 0 &&
+           sb->started_ns >= q->started_after_ns &&
            (!template_id || strcmp(sb->template_id, template_id) == 0) &&
            has_metadata(sb, q->metadata);
+}
+
+static size_t list_length(const struct list *l)
+{
+    size_t n = 0;
+    list_for_each (node, l)
+        n++;
+    return n;
 }
 
 /* All that fit, in order; malloc'ed. NULL when memory is out. */
 static struct sandbox **collect(struct sandbox_host *h, const struct list_query *q,
                                 const char *team_id, const char *template_id, size_t *n)
 {
-    struct sandbox **found = calloc(sandbox_host_count(h, team_id) + 1, sizeof(struct sandbox *));
+    struct list *lists[] = { sandbox_host_list(h), sandbox_host_list_paused(h) };
+    size_t most = list_length(lists[0]) + list_length(lists[1]);
+    struct sandbox **found = calloc(most + 1, sizeof(struct sandbox *));
     *n = 0;
     if (!found)
         return NULL;
-    list_for_each (node, sandbox_host_list(h)) {
-        struct sandbox *sb = container_of(node, struct sandbox, node);
-        if (fits(sb, q, team_id, template_id))
-            found[(*n)++] = sb;
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        list_for_each (node, lists[i]) {
+            struct sandbox *sb = container_of(node, struct sandbox, node);
+            if (fits(sb, q, team_id, template_id))
+                found[(*n)++] = sb;
+        }
     }
     qsort(found, *n, sizeof(*found), q->ascending ? compare : compare_down);
     return found;
+}
+
+static size_t count_running(struct sandbox *const *found, size_t n)
+{
+    size_t running = 0;
+    for (size_t i = 0; i < n; i++)
+        running += is_running(found[i]);
+    return running;
 }
 
 /* How many of the ordered ones are up to and with the cursor. */
@@ -100,7 +126,7 @@ static void respond_page(struct api_call *c, const struct list_query *q, const c
     size_t nfields = 0;
     char total[24];
     if (q->running) {
-        snprintf(total, sizeof(total), "%zu", n);
+        snprintf(total, sizeof(total), "%zu", count_running(found, n));
         fields[nfields++] = (struct http_field){ STR("x-total-running"), str_of(total) };
     }
     AUTO_FREE char *token = NULL;

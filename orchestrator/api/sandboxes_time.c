@@ -3,14 +3,12 @@
 #include "orchestrator/api/parse.h"
 #include "orchestrator/api/respond.h"
 #include "orchestrator/api/routes.h"
-#include "orchestrator/api/sandbox_json.h"
 #include "orchestrator/api/timeout.h"
 
 #include <errno.h>
 
-#define CONNECT_TIMEOUT_S 300
-#define REFRESH_MIN_S     15
-#define REFRESH_MAX_S     3600
+#define REFRESH_MIN_S 15
+#define REFRESH_MAX_S 3600
 
 int timeout_check_max(int64_t timeout_s, unsigned max_lifetime_s, struct err *err)
 {
@@ -20,7 +18,7 @@ int timeout_check_max(int64_t timeout_s, unsigned max_lifetime_s, struct err *er
                    (double)max_lifetime_s / 3600);
 }
 
-/* The sandbox that the path names; NULL: answered. */
+/* The running sandbox that the path names; NULL: answered. */
 static struct sandbox *find(struct api_call *c)
 {
     struct err err;
@@ -29,10 +27,18 @@ static struct sandbox *find(struct api_call *c)
         api_fail_err(c, &err);
         return NULL;
     }
-    struct sandbox *sb = sandbox_find(c->api->o.host, id, c->key.team_id);
-    if (!sb)
+    struct sandbox *sb = sandbox_lookup(c->api->o.host, id, c->key.team_id);
+    int state = sb ? sm_state(&sb->sm) : SANDBOX_ENDED;
+    if (state == SANDBOX_RUNNING)
+        return sb;
+    if (state == SANDBOX_PAUSING || state == SANDBOX_RESUMING)
+        api_fail(c, 409, "Sandbox \"%s\" is being %s", id,
+                 state == SANDBOX_PAUSING ? "paused" : "resumed");
+    else if (state == SANDBOX_PAUSED)
+        api_fail(c, 404, "Sandbox \"%s\" is paused: only a running one has an end", id);
+    else
         api_fail_no_sandbox(c, id);
-    return sb;
+    return NULL;
 }
 
 void api_sandbox_timeout(struct http_request *r)
@@ -80,56 +86,4 @@ void api_sandbox_refresh(struct http_request *r)
         api_fail_err(c, &err);
     else
         api_respond_empty(c, 204, NULL, 0);
-}
-
-static void connect_running(struct api_call *c)
-{
-    struct err err;
-    int64_t timeout = CONNECT_TIMEOUT_S;
-    bool memory = true;
-    if (parse_int(c->body, "timeout", 0, TIMEOUT_FIELD_MAX, &timeout, &err) ||
-        parse_bool(c->body, "memory", &memory, &err) ||
-        (parse_has(c->body, "timeout") &&
-         timeout_check_max(timeout, c->api->o.config->max_lifetime_s, &err))) {
-        api_fail_err(c, &err);
-        return;
-    }
-    if (!memory) {
-        api_fail_code(
-            c, 400, "sandbox_memory_override_disabled",
-            "memory: false (a start from the disk alone) is not supported by this version "
-            "of sandpit");
-        return;
-    }
-    struct sandbox *sb = find(c);
-    if (!sb)
-        return;
-    if (extend(c, sb, timeout, &err))
-        api_fail_err(c, &err);
-    else
-        api_respond(c, 200, sandbox_json(sb, c->api->o.config));
-}
-
-void api_sandbox_connect_v2(struct http_request *r)
-{
-    connect_running(api_call_of(r));
-}
-
-void api_sandbox_connect_v1(struct http_request *r)
-{
-    struct api_call *c = api_call_of(r);
-    struct err err;
-    if (parse_required(c->body, "timeout", &err))
-        api_fail_err(c, &err);
-    else
-        connect_running(c);
-}
-
-/* Of older clients, for a paused sandbox; what is found is running. */
-void api_sandbox_resume(struct http_request *r)
-{
-    struct api_call *c = api_call_of(r);
-    const struct sandbox *sb = find(c);
-    if (sb)
-        api_fail(c, 409, "Sandbox \"%s\" is already running", sb->id);
 }

@@ -156,3 +156,26 @@ void api_template_alias(struct http_request *r)
     api_call_ref(c);
     store_run(c->api->o.store, &a->job);
 }
+
+static void on_deleted(void *user, const struct err *err)
+{
+    struct api_call *c = user;
+    if (err)
+        api_fail_err(c, err);
+    else
+        api_respond_empty(c, 204, NULL, 0);
+    api_call_unref(c);
+}
+
+void api_template_delete(struct http_request *r)
+{
+    struct api_call *c = api_call_of(r);
+    struct template_ref ref;
+    struct err err;
+    if (template_ref_parse(r->params[0], &ref, &err)) {
+        api_fail_err(c, &err);
+        return;
+    }
+    api_call_ref(c);
+    sandbox_template_delete(c->api->o.host, c->key.team_id, r->params[0], on_deleted, c);
+}

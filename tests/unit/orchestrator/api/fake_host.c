@@ -7,9 +7,16 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define TO_ANY                                                                                     \
+    (SM_TO(SANDBOX_RUNNING) | SM_TO(SANDBOX_PAUSING) | SM_TO(SANDBOX_PAUSED) |                     \
+     SM_TO(SANDBOX_RESUMING) | SM_TO(SANDBOX_KILLING))
+
 static const struct sm_rule rules[SANDBOX_NR] = {
     [SANDBOX_CREATING] = { "creating", SM_TO(SANDBOX_RUNNING) },
-    [SANDBOX_RUNNING] = { "running", SM_TO(SANDBOX_KILLING) },
+    [SANDBOX_RUNNING] = { "running", TO_ANY },
+    [SANDBOX_PAUSING] = { "pausing", TO_ANY },
+    [SANDBOX_PAUSED] = { "paused", TO_ANY },
+    [SANDBOX_RESUMING] = { "resuming", TO_ANY },
     [SANDBOX_KILLING] = { "killing", SM_TO(SANDBOX_ENDED) },
     [SANDBOX_ENDED] = { "ended", 0 },
 };
@@ -19,6 +26,7 @@ void fake_host_init(struct sandbox_host *h, const struct config *config, struct 
 {
     *h = (struct sandbox_host){ .config = config, .store = store, .defer = defer };
     list_init(&h->running);
+    list_init(&h->paused);
 }
 
 static void forget_asked(struct sandbox_host *h)
@@ -29,13 +37,36 @@ static void forget_asked(struct sandbox_host *h)
     h->asked.envs = h->asked.metadata = h->asked.config = NULL;
 }
 
+static void remove_one(struct sandbox *sb)
+{
+    sb->host->count -= sm_state(&sb->sm) == SANDBOX_RUNNING;
+    list_remove(&sb->node);
+    sandbox_unref(sb);
+}
+
 void fake_host_clear(struct sandbox_host *h)
 {
-    list_for_each_safe (node, &h->running) {
-        list_remove(node);
-        h->count--;
-        sandbox_unref(container_of(node, struct sandbox, node));
-    }
+    list_for_each_safe (node, &h->running)
+        remove_one(container_of(node, struct sandbox, node));
+    list_for_each_safe (node, &h->paused)
+        remove_one(container_of(node, struct sandbox, node));
+}
+
+void fake_host_move(struct sandbox *sb, enum sandbox_state state)
+{
+    struct sandbox_host *h = sb->host;
+    h->count -= sm_state(&sb->sm) == SANDBOX_RUNNING;
+    list_remove(&sb->node);
+    sm_move(&sb->sm, (int)state);
+    list_push_back(state == SANDBOX_RUNNING ? &h->running : &h->paused, &sb->node);
+    h->count += state == SANDBOX_RUNNING;
+}
+
+struct err fake_host_take_failure(struct sandbox_host *h)
+{
+    struct err err = h->fail;
+    h->fail = (struct err){ 0 };
+    return err;
 }
 
 void fake_host_deinit(struct sandbox_host *h)
@@ -105,7 +136,7 @@ static void finish(struct deferred *d)
     struct fake_create *op = container_of(d, struct fake_create, step);
     struct sandbox_host *h = op->host;
     if (op->err.code) {
-        op->done(op->user, NULL, &(struct sandbox_timings){ 0 }, &op->err);
+        op->done(op->user, NULL, &h->timings, &op->err);
     } else {
         char id[SANDBOX_ID_SIZE];
         snprintf(id, sizeof(id), "i%020u", h->next_id++);
@@ -119,7 +150,7 @@ static void finish(struct deferred *d)
             sb->envd_token[0] = '\0';
         if (!op->public_traffic)
             snprintf(sb->traffic_token, sizeof(sb->traffic_token), "traffic-of-%s", id);
-        op->done(op->user, sb, &(struct sandbox_timings){ 0 }, NULL);
+        op->done(op->user, sb, &h->timings, NULL);
     }
     json_decref(op->metadata);
     json_decref(op->config);
@@ -155,6 +186,10 @@ void sandbox_create(struct sandbox_host *h, const struct sandbox_spec *spec,
     h->asked.timeout_s = spec->timeout_s;
     h->asked.secure = spec->secure;
     h->asked.public_traffic = spec->allow_public_traffic;
+    h->asked.auto_pause = spec->auto_pause;
+    h->asked.auto_pause_memory = spec->auto_pause_memory;
+    h->asked.auto_resume = spec->auto_resume;
+    snprintf(h->asked.actor, sizeof(h->asked.actor), "%s", spec->actor);
     snprintf(h->asked.team_id, sizeof(h->asked.team_id), "%s", spec->team_id);
     snprintf(h->asked.template_ref, sizeof(h->asked.template_ref), "%s", spec->template_ref);
     h->asked.envs = json_incref(spec->envs);
@@ -170,22 +205,32 @@ void sandbox_create(struct sandbox_host *h, const struct sandbox_spec *spec,
     op->public_traffic = spec->allow_public_traffic;
     op->done = done;
     op->user = user;
-    op->err = h->fail;
-    h->fail = (struct err){ 0 };
+    op->err = fake_host_take_failure(h);
     if (h->count >= FAKE_MAX && !op->err.code)
         err_fill(&op->err, ERR_EXHAUSTED,
                  "you have reached the maximum number of concurrent E2B sandboxes (%d)", FAKE_MAX);
     store_template_find(h->store, spec->template_ref, spec->team_id, on_template, op);
 }
 
-struct sandbox *sandbox_find(struct sandbox_host *h, const char *id, const char *team_id)
+static struct sandbox *find_on(struct list *list, const char *id, const char *team_id)
 {
-    list_for_each (node, &h->running) {
+    list_for_each (node, list) {
         struct sandbox *sb = container_of(node, struct sandbox, node);
         if (strcmp(sb->id, id) == 0 && (!team_id || strcmp(sb->team_id, team_id) == 0))
             return sb;
     }
     return NULL;
+}
+
+struct sandbox *sandbox_find(struct sandbox_host *h, const char *id, const char *team_id)
+{
+    return find_on(&h->running, id, team_id);
+}
+
+struct sandbox *sandbox_lookup(struct sandbox_host *h, const char *id, const char *team_id)
+{
+    struct sandbox *sb = sandbox_find(h, id, team_id);
+    return sb ? sb : find_on(&h->paused, id, team_id);
 }
 
 struct fake_kill {
@@ -202,18 +247,16 @@ static void on_kill(struct deferred *d)
     free(k);
 }
 
-void sandbox_kill(struct sandbox_host *h, const char *id, const char *team_id, const char *reason,
+void sandbox_kill(struct sandbox_host *h, const char *id, const char *team_id, const char *actor,
                   void (*done)(void *user, bool found), void *user)
 {
-    struct sandbox *sb = sandbox_find(h, id, team_id);
+    struct sandbox *sb = sandbox_lookup(h, id, team_id);
     struct fake_kill *k = calloc(1, sizeof(*k));
-    assert(k && reason);
+    assert(k && actor);
+    snprintf(h->asked.actor, sizeof(h->asked.actor), "%s", actor);
     *k = (struct fake_kill){ .found = sb != NULL, .done = done, .user = user };
-    if (sb) {
-        list_remove(&sb->node);
-        h->count--;
-        sandbox_unref(sb);
-    }
+    if (sb)
+        remove_one(sb);
     defer(h->defer, &k->step, on_kill);
 }
 
@@ -231,6 +274,11 @@ int sandbox_set_timeout(struct sandbox *sb, int64_t timeout_s, bool extend_only,
 struct list *sandbox_host_list(struct sandbox_host *h)
 {
     return &h->running;
+}
+
+struct list *sandbox_host_list_paused(struct sandbox_host *h)
+{
+    return &h->paused;
 }
 
 size_t sandbox_host_count(struct sandbox_host *h, const char *team_id)

@@ -41,9 +41,11 @@ static void test_ids_are_checked(void **state)
     add(w, "iabc");
     static const char *const bad[] = { "iabc-6532622b-x", "IABC",      "i%2e%2e", "i_abc", "-iabc",
                                        "i%20abc",         "%2e%2e%2f", "i'abc",   "i;--" };
-    static const char *const targets[][2] = { { "GET", "" },          { "DELETE", "" },
-                                              { "POST", "/timeout" }, { "POST", "/refreshes" },
-                                              { "POST", "/connect" }, { "POST", "/resume" } };
+    static const char *const targets[][2] = { { "GET", "" },           { "DELETE", "" },
+                                              { "POST", "/timeout" },  { "POST", "/refreshes" },
+                                              { "POST", "/connect" },  { "POST", "/resume" },
+                                              { "POST", "/pause" },    { "POST", "/fork" },
+                                              { "POST", "/snapshots" } };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         for (size_t t = 0; t < ARRAY_LEN(targets); t++) {
             char path[128];
@@ -68,7 +70,8 @@ static void test_unknown_and_foreign_are_not_found(void **state)
         { "GET", "", "" },          { "DELETE", "", "" },
         { "POST", "/timeout", "" }, { "POST", "/refreshes", "" },
         { "POST", "/connect", "" }, { "POST", "/connect", "/v2" },
-        { "POST", "/resume", "" },
+        { "POST", "/resume", "" },  { "POST", "/pause", "" },
+        { "POST", "/fork", "" },    { "POST", "/snapshots", "" },
     };
     for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
         for (size_t t = 0; t < ARRAY_LEN(targets); t++) {
@@ -176,8 +179,132 @@ static void test_connect_never_shortens(void **state)
                  "/sandboxes/iabc/connect", "{}");
     expect_error(w, 400, "Timeout cannot be greater than 24 hours", "POST",
                  "/v2/sandboxes/iabc/connect", "{\"timeout\":86401}");
-    expect_error(w, 400, "memory: false", "POST", "/v2/sandboxes/iabc/connect",
-                 "{\"memory\":false}");
+    expect_error(w, 400, "validation error: field 'memory'", "POST", "/v2/sandboxes/iabc/connect",
+                 "{\"memory\":0}");
+}
+
+static void test_connect_resumes_a_paused_one(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    struct sandbox *sb = add(w, "iabc");
+    sb->end_ns = clock_wall_ns() + 5000 * SECOND;
+    fake_host_move(sb, SANDBOX_PAUSED);
+    w->host.timings.us[SANDBOX_PHASE_RESTORE] = 12345;
+    expect_error(w, 400, "Timeout must be greater than 0", "POST", "/v2/sandboxes/iabc/connect",
+                 "{\"timeout\":0}");
+    expect(w, &r, 201, "POST", "/v2/sandboxes/iabc/connect", "{\"memory\":false}");
+    assert_string_equal(json_string_value(json_object_get(r.json, "envdAccessToken")),
+                        "token-of-iabc");
+    assert_string_equal(reply_header(&r, "server-timing"), "restore;dur=12.345");
+    reply_free(&r);
+    assert_true(w->host.transition.reboot);
+    assert_int_equal(w->host.transition.timeout_s, 300);
+    assert_lives_for(sb, 300);
+    post(w, 200, "/v2/sandboxes/iabc/connect", "{\"timeout\":0}");
+
+    fake_host_move(sb, SANDBOX_PAUSED);
+    post(w, 201, "/sandboxes/iabc/connect", "{\"timeout\":77}");
+    assert_false(w->host.transition.reboot);
+    assert_lives_for(sb, 77);
+    fake_host_move(sb, SANDBOX_PAUSED);
+    post(w, 201, "/sandboxes/iabc/resume", NULL);
+    assert_int_equal(w->host.transition.timeout_s, 15);
+    assert_true(w->host.transition.must_be_paused);
+
+    fake_host_move(sb, SANDBOX_PAUSED);
+    err_fill(&w->host.fail, ERR_ABORTED, "its guest did not answer");
+    w->host.fail.reason = SANDBOX_REASON_UNRESPONSIVE;
+    expect(w, &r, 409, "POST", "/v2/sandboxes/iabc/connect", "{}");
+    assert_string_equal(json_string_value(json_object_get(r.json, "error_code")),
+                        SANDBOX_REASON_UNRESPONSIVE);
+    assert_int_equal(json_integer_value(json_object_get(r.json, "code")), 409);
+    reply_free(&r);
+    err_fill(&w->host.fail, ERR_UNAVAILABLE, "the host is busy");
+    expect_error(w, 503, "the host is busy", "POST", "/v2/sandboxes/iabc/connect", "{}");
+    err_fill(&w->host.fail, ERR_EXHAUSTED, "you have reached the maximum");
+    expect_error(w, 429, "you have reached the maximum", "POST", "/v2/sandboxes/iabc/connect",
+                 "{}");
+}
+
+/* Only a running sandbox has an end that can be moved. */
+static void test_time_of_one_that_does_not_run(void **state)
+{
+    struct world *w = *state;
+    struct sandbox *sb = add(w, "iabc");
+    static const struct {
+        enum sandbox_state state;
+        int status;
+        const char *message;
+    } cases[] = {
+        { SANDBOX_PAUSING, 409, "Sandbox \"iabc\" is being paused" },
+        { SANDBOX_PAUSED, 404, "Sandbox \"iabc\" is paused" },
+        { SANDBOX_RESUMING, 409, "Sandbox \"iabc\" is being resumed" },
+    };
+    int64_t end_ns = sb->end_ns;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        fake_host_move(sb, cases[i].state);
+        expect_error(w, cases[i].status, cases[i].message, "POST", "/sandboxes/iabc/timeout",
+                     "{\"timeout\":1000}");
+        expect_error(w, cases[i].status, cases[i].message, "POST", "/sandboxes/iabc/refreshes",
+                     NULL);
+    }
+    assert_int_equal(sb->end_ns, end_ns);
+}
+
+static void test_get_and_kill_a_paused_one(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    struct sandbox *sb = add(w, "iabc");
+    fake_host_move(sb, SANDBOX_PAUSING);
+    expect(w, &r, 200, "GET", "/sandboxes/iabc", NULL);
+    assert_string_equal(json_string_value(json_object_get(r.json, "state")), "paused");
+    assert_null(json_object_get(r.json, "pauseMode"));
+    assert_null(json_object_get(r.json, "envdUnresponsiveAtPause"));
+    reply_free(&r);
+    fake_host_move(sb, SANDBOX_PAUSED);
+    sb->filesystem_only = true;
+    sb->unresponsive_at_pause = true;
+    expect(w, &r, 200, "GET", "/sandboxes/iabc", NULL);
+    assert_string_equal(json_string_value(json_object_get(r.json, "pauseMode")), "filesystem");
+    assert_true(json_is_true(json_object_get(r.json, "envdUnresponsiveAtPause")));
+    reply_free(&r);
+    sb->filesystem_only = sb->unresponsive_at_pause = false;
+    expect(w, &r, 200, "GET", "/sandboxes/iabc", NULL);
+    assert_string_equal(json_string_value(json_object_get(r.json, "pauseMode")), "full");
+    assert_null(json_object_get(r.json, "envdUnresponsiveAtPause"));
+    reply_free(&r);
+    expect(w, &r, 204, "DELETE", "/sandboxes/iabc", NULL);
+    reply_free(&r);
+    expect_error(w, 404, "Sandbox \"iabc\" doesn't exist", "DELETE", "/sandboxes/iabc", NULL);
+}
+
+/* The record of an end comes with the 404, to the team that the sandbox was of. */
+static void test_get_of_an_ended_one_tells_why(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    w->host.death = (struct store_death){ .sandbox_id = "iabc",
+                                          .team_id = w->team_id,
+                                          .when_ns = INT64_C(1767323045000000000),
+                                          .reason = "deadline",
+                                          .detail = "endAt was reached",
+                                          .actor = "deadline" };
+    expect(w, &r, 404, "GET", "/sandboxes/iabc-6532622b", NULL);
+    json_t *expected =
+        json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s}", "code", 404, "message",
+                  "Sandbox \"iabc\" doesn't exist or you don't have access to it", "error_code",
+                  "sandbox_ended", "reason", "deadline", "detail", "endAt was reached", "actor",
+                  "deadline", "endedAt", "2026-01-02T03:04:05Z");
+    if (!json_equal(r.json, expected))
+        fail_msg("got %s", r.body);
+    json_decref(expected);
+    reply_free(&r);
+    ask_with(w, &r, w->other_key, "GET", "/sandboxes/iabc", NULL);
+    assert_int_equal(r.status, 404);
+    assert_null(json_object_get(r.json, "reason"));
+    reply_free(&r);
 }
 
 /* Near the end of the longest life, what only extends gives what is left and is no error. */
@@ -215,6 +342,10 @@ int main(void)
         WORLD_TEST(test_timeout_shortens_and_extends),
         WORLD_TEST(test_refresh_only_extends),
         WORLD_TEST(test_connect_never_shortens),
+        WORLD_TEST(test_connect_resumes_a_paused_one),
+        WORLD_TEST(test_time_of_one_that_does_not_run),
+        WORLD_TEST(test_get_and_kill_a_paused_one),
+        WORLD_TEST(test_get_of_an_ended_one_tells_why),
         WORLD_TEST(test_extending_stops_at_the_longest_life),
         WORLD_TEST(test_resume_of_a_running_one_is_a_conflict),
     };

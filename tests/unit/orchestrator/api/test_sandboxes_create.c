@@ -132,10 +132,10 @@ static void test_create_refuses_bad_and_unkept_options(void **state)
         { "\"envVars\":{\"\":\"x\"}", "validation error: '' is no name" },
         { "\"envVars\":{\"A=B\":\"x\"}", "validation error: 'A=B' is no name" },
         { "\"autoPause\":\"no\"", "validation error: field 'autoPause' must be true or false" },
-        { "\"autoPause\":true", "autoPause: true is not supported" },
         { "\"autoPauseMemory\":false", "autoPauseMemory: false needs autoPause: true" },
         { "\"autoResume\":{}", "validation error: field 'enabled' is required" },
-        { "\"autoResume\":{\"enabled\":true}", "autoResume.enabled: true is not supported" },
+        { "\"autoPause\":true,\"autoPauseMemory\":false,\"autoResume\":{\"enabled\":true}",
+          "autoPauseMemory: false cannot be combined with autoResume" },
         { "\"autoResume\":true", "validation error: field 'autoResume' must be an object" },
         { "\"allow_internet_access\":0", "validation error: field 'allow_internet_access'" },
         { "\"network\":[]", "validation error: field 'network' must be an object" },
@@ -184,6 +184,53 @@ static void test_create_accepts_what_promises_nothing_untrue(void **state)
     assert_true(
         json_is_true(json_object_get(json_object_get(r.json, "network"), "allowPublicTraffic")));
     reply_free(&r);
+}
+
+/* What a create says of its end and of being woken reaches the sandbox and is echoed. */
+static void test_create_keeps_the_lifecycle(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        const char *options;
+        bool pause, memory, resume;
+    } cases[] = {
+        { "\"timeout\":60", false, true, false },
+        { "\"autoPause\":true", true, true, false },
+        { "\"autoPause\":true,\"autoPauseMemory\":false", true, false, false },
+        { "\"autoPause\":true,\"autoResume\":{\"enabled\":true}", true, true, true },
+        { "\"autoResume\":{\"enabled\":true}", false, true, true },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct reply r;
+        char text[256];
+        snprintf(text, sizeof(text), "{\"templateID\":\"base\",%s}", cases[i].options);
+        expect(w, &r, 201, "POST", "/v2/sandboxes", text);
+        snprintf(text, sizeof(text), "/sandboxes/%s", text_of(&r, "sandboxID"));
+        reply_free(&r);
+        assert_int_equal(w->host.asked.auto_pause, cases[i].pause);
+        assert_int_equal(w->host.asked.auto_pause_memory, cases[i].memory);
+        assert_int_equal(w->host.asked.auto_resume, cases[i].resume);
+        expect(w, &r, 200, "GET", text, NULL);
+        const json_t *lifecycle = json_object_get(r.json, "lifecycle");
+        assert_int_equal(json_is_true(json_object_get(lifecycle, "autoResume")), cases[i].resume);
+        assert_string_equal(json_string_value(json_object_get(lifecycle, "onTimeout")),
+                            cases[i].pause ? "pause" : "kill");
+        reply_free(&r);
+    }
+}
+
+static void test_create_tells_who_and_how_long(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    w->host.timings.us[SANDBOX_PHASE_VMM] = 31042;
+    w->host.timings.us[SANDBOX_PHASE_INIT] = 900;
+    expect(w, &r, 201, "POST", "/v2/sandboxes", "{\"templateID\":\"base\"}");
+    assert_string_equal(reply_header(&r, "server-timing"), "vmm;dur=31.042, init;dur=0.900");
+    reply_free(&r);
+    char actor[64];
+    snprintf(actor, sizeof(actor), "key %.6s...%s", w->key, w->key + strlen(w->key) - 4);
+    assert_string_equal(w->host.asked.actor, actor);
 }
 
 static void test_private_traffic_needs_a_secure_sandbox(void **state)
@@ -269,6 +316,8 @@ int main(void)
         WORLD_TEST(test_create_refuses_templates_that_cannot_be),
         WORLD_TEST(test_create_refuses_bad_and_unkept_options),
         WORLD_TEST(test_create_accepts_what_promises_nothing_untrue),
+        WORLD_TEST(test_create_keeps_the_lifecycle),
+        WORLD_TEST(test_create_tells_who_and_how_long),
         WORLD_TEST(test_private_traffic_needs_a_secure_sandbox),
         WORLD_TEST(test_create_passes_failures_on),
         WORLD_TEST(test_create_goes_on_when_the_client_leaves),

@@ -58,6 +58,47 @@ static void test_list_is_of_the_team_newest_first(void **state)
     expect_ids(w, "/v2/sandboxes?startedAfter=0001-01-01T00%3A00%3A00Z", "ic ib ia ");
 }
 
+/* Running and paused ones are one list in one order, and a page may begin anywhere in it. */
+static void test_list_joins_running_and_paused(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    static const enum sandbox_state states[] = { SANDBOX_RUNNING, SANDBOX_PAUSED, SANDBOX_PAUSING,
+                                                 SANDBOX_RUNNING, SANDBOX_RESUMING };
+    for (size_t i = 0; i < ARRAY_LEN(states); i++) {
+        char id[] = { 'i', (char)('a' + i), '\0' };
+        struct sandbox *sb =
+            fake_host_add(&w->host, id, w->team_id, BASE + (int64_t)i * SECOND, NULL);
+        fake_host_move(sb, states[i]);
+    }
+    fake_host_move(fake_host_add(&w->host, "ix", OTHER_TEAM, BASE, NULL), SANDBOX_PAUSED);
+    expect_ids(w, "/v2/sandboxes", "ie id ic ib ia ");
+    expect_ids(w, "/v2/sandboxes?order=asc", "ia ib ic id ie ");
+    expect_ids(w, "/v2/sandboxes?state=running", "id ia ");
+    expect_ids(w, "/v2/sandboxes?state=paused", "ie ic ib ");
+    expect_ids(w, "/v2/sandboxes?state=paused&limit=2", "ie ic ");
+    expect_ids(w, "/sandboxes", "id ia ");
+
+    char target[512] = "/v2/sandboxes?limit=1", ids[64] = "", page[16];
+    for (size_t i = 0; i < ARRAY_LEN(states); i++) {
+        expect(w, &r, 200, "GET", target, NULL);
+        assert_string_equal(reply_header(&r, "x-total-running"), "2");
+        ids_of(&r, page, sizeof(page));
+        strcat(ids, page);
+        const char *next = reply_header(&r, "x-next-token");
+        assert_int_equal(next != NULL, i + 1 < ARRAY_LEN(states));
+        snprintf(target, sizeof(target), "/v2/sandboxes?limit=1&nextToken=%s", next ? next : "");
+        reply_free(&r);
+    }
+    assert_string_equal(ids, "ie id ic ib ia ");
+
+    expect(w, &r, 200, "GET", "/v2/sandboxes?state=paused", NULL);
+    for (size_t i = 0; i < json_array_size(r.json); i++)
+        assert_string_equal(json_string_value(json_object_get(json_array_get(r.json, i), "state")),
+                            "paused");
+    reply_free(&r);
+}
+
 static void test_list_entry_has_every_field(void **state)
 {
     struct world *w = *state;
@@ -256,6 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WORLD_TEST(test_list_is_of_the_team_newest_first),
+        WORLD_TEST(test_list_joins_running_and_paused),
         WORLD_TEST(test_list_entry_has_every_field),
         WORLD_TEST(test_list_by_metadata),
         WORLD_TEST(test_list_by_template),
