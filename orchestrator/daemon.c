@@ -195,7 +195,10 @@ static int open_all(struct daemon *d, struct err *err)
     if (d->host) {
         struct api_options api = { .config = c, .store = d->store, .host = d->host };
         d->api = api_new(&api);
-        d->proxy = proxy_new(d->loop, &d->defer, d->host);
+        struct proxy_options proxy = {
+            .loop = d->loop, .defer = &d->defer, .config = c, .sandboxes = d->host
+        };
+        d->proxy = proxy_new(&proxy);
     }
     if (!d->host || !d->api || !d->proxy)
         return err_set(err, ERR_INTERNAL, ENOMEM, "out of memory");

@@ -7,31 +7,16 @@
 
 #include "common/base/cleanup.h"
 #include "common/http/http1.h"
-#include "common/http/splice.h"
 #include "common/http/tunnel.h"
 #include "common/link/guest_protocol.h"
 #include "guest.pb-c.h"
-#include "orchestrator/proxy/pages.h"
+#include "orchestrator/proxy/access.h"
+#include "orchestrator/proxy/forward_internal.h"
 
 #include <assert.h>
 #include <stdio.h>
 
 #define FORWARD_MAGIC 0x66777264U
-
-struct forward {
-    uint32_t magic;
-    uv_loop_t *loop;
-    struct defer_queue *defer;
-    struct sandbox_host *sandboxes;
-    struct http_splice *splice;
-    const struct http_head *head;
-    char id[SANDBOX_ID_SIZE];
-    uint16_t port;
-    bool waited;               /* for the link, once */
-    struct guest_call *call;   /* waiting for the link */
-    struct tunnel *tunnel;     /* being opened */
-    struct http1_client *http; /* inside the tunnel */
-};
 
 static struct forward *forward_of(void *user)
 {
@@ -40,14 +25,27 @@ static struct forward *forward_of(void *user)
     return f;
 }
 
+void forward_page(struct forward *f, enum proxy_page page, const char *text)
+{
+    const struct proxy_page_facts facts = { f->route.id, f->route.port, text };
+    if (f->splice->server)
+        proxy_page_send(f->splice->server, f->head, page, &facts);
+}
+
 /* Say why there is no response: the sandbox is gone, or its port is closed. */
 static void answer_failure(struct forward *f)
 {
-    struct http_stream *s = f->splice->server;
-    if (!s)
+    const struct sandbox *sb = sandbox_lookup(f->o->sandboxes, f->route.id, NULL);
+    if (!f->splice->server)
         return;
-    bool gone = !sandbox_find(f->sandboxes, f->id, NULL);
-    proxy_page_send(s, f->head, gone ? PAGE_NOT_FOUND : PAGE_PORT_CLOSED, f->id, f->port);
+    if (!sb)
+        forward_gone(f);
+    else if (sm_state(&sb->sm) == SANDBOX_RUNNING)
+        forward_page(f, PAGE_PORT_CLOSED, NULL);
+    else
+        /* It was paused under the request, which may have had its effect: the client may ask again,
+         * where that wakes it. */
+        forward_page(f, sb->auto_resume ? PAGE_TRANSITION : PAGE_NOT_FOUND, NULL);
 }
 
 static void on_failed(struct http_splice *p, int errnum)
@@ -56,9 +54,31 @@ static void on_failed(struct http_splice *p, int errnum)
     answer_failure(forward_of(p->user));
 }
 
+static void on_response(struct http_splice *p, struct http_head *head)
+{
+    rpc_end_begin(&forward_of(p->user)->rpc, head);
+}
+
+static void on_response_data(struct http_splice *p, const uint8_t *data, size_t n)
+{
+    rpc_end_pass(&forward_of(p->user)->rpc, data, n);
+}
+
+/* A response that was cut because its sandbox stopped says so, where its protocol can. */
+static bool on_cut(struct http_splice *p)
+{
+    struct forward *f = forward_of(p->user);
+    const struct sandbox *sb = sandbox_lookup(f->o->sandboxes, f->route.id, NULL);
+    if (sb && sm_state(&sb->sm) == SANDBOX_RUNNING)
+        return false;
+    return rpc_end_send(&f->rpc, p->server,
+                        sb ? "the sandbox was paused" : "the sandbox has ended");
+}
+
 static void on_done(struct http_splice *p)
 {
     struct forward *f = forward_of(p->user);
+    forward_wait_abandon(f);
     if (f->call)
         guest_link_cancel(f->call);
     if (f->tunnel)
@@ -69,7 +89,10 @@ static void on_done(struct http_splice *p)
     free(f);
 }
 
-static const struct http_splice_events splice_events = { .on_failed = on_failed,
+static const struct http_splice_events splice_events = { .on_response = on_response,
+                                                         .on_response_data = on_response_data,
+                                                         .on_cut = on_cut,
+                                                         .on_failed = on_failed,
                                                          .on_done = on_done };
 
 /* The head as it is sent on; envd is told that the request is a client's. */
@@ -77,7 +100,7 @@ static void send_on(struct forward *f, struct http_stream *upstream)
 {
     struct http_head head = *f->head;
     head.expect_continue = false; /* was answered here */
-    if (f->port == FORWARD_ENVD_PORT) {
+    if (f->route.port == ACCESS_ENVD_PORT) {
         struct arena *arena = &f->splice->server->arena;
         head.fields = arena_alloc(arena, (head.nfields + 1) * sizeof(*head.fields));
         if (!head.fields) {
@@ -99,8 +122,12 @@ static void on_tunnel(void *user, struct io *io, int errnum)
     struct forward *f = forward_of(user);
     f->tunnel = NULL;
     (void)errnum;
+    if (!io && !sandbox_find(f->o->sandboxes, f->route.id, NULL)) {
+        forward_go(f); /* nothing was sent yet */
+        return;
+    }
     if (io)
-        f->http = http1_client_new(f->loop, f->defer, io, tunnel_free, NULL);
+        f->http = http1_client_new(f->o->loop, f->o->defer, io, tunnel_free, NULL);
     struct http_stream *upstream =
         f->http ? http1_client_stream(f->http, &HTTP_SPLICE_UPSTREAM, f->splice) : NULL;
     if (io && !f->http)
@@ -111,17 +138,15 @@ static void on_tunnel(void *user, struct io *io, int errnum)
         answer_failure(f);
 }
 
-static void go(struct forward *f);
-
 static void on_link(void *user, const ProtobufCMessage *response, const struct err *err)
 {
     struct forward *f = forward_of(user);
     (void)response;
     f->call = NULL;
-    if (err)
+    if (err && sandbox_find(f->o->sandboxes, f->route.id, NULL))
         answer_failure(f);
     else
-        go(f);
+        forward_go(f);
 }
 
 /* The link is being made anew: its next answer tells that it is there. */
@@ -138,17 +163,15 @@ static bool wait_for_link(struct forward *f, struct guest_link *link)
     return f->call != NULL;
 }
 
-static void go(struct forward *f)
+static void forward(struct forward *f, struct guest_link *link)
 {
-    struct sandbox *sb = sandbox_find(f->sandboxes, f->id, NULL);
-    struct guest_link *link = sb ? sb->link : NULL;
     if (link && !guest_link_is_up(link) && wait_for_link(f, link))
         return;
     if (!link || !guest_link_is_up(link)) {
         answer_failure(f);
         return;
     }
-    if (f->port == FORWARD_ENVD_PORT) {
+    if (f->route.port == ACCESS_ENVD_PORT) {
         struct http_stream *s = guest_link_stream(link, &HTTP_SPLICE_UPSTREAM, f->splice);
         if (s)
             send_on(f, s);
@@ -157,32 +180,42 @@ static void go(struct forward *f)
         return;
     }
     char target[32];
-    int n = snprintf(target, sizeof(target), "localhost:%u", f->port);
-    f->tunnel = tunnel_open(guest_link_session(link), f->defer, (struct str){ target, (size_t)n },
-                            on_tunnel, f);
+    int n = snprintf(target, sizeof(target), "localhost:%u", f->route.port);
+    f->tunnel = tunnel_open(guest_link_session(link), f->o->defer,
+                            (struct str){ target, (size_t)n }, on_tunnel, f);
     if (!f->tunnel)
         answer_failure(f);
 }
 
-void forward_start(uv_loop_t *loop, struct defer_queue *defer, struct sandbox_host *sandboxes,
-                   struct sandbox *sb, uint16_t port, struct http_stream *s,
-                   const struct http_head *head)
+void forward_go(struct forward *f)
+{
+    const struct sandbox *sb = sandbox_lookup(f->o->sandboxes, f->route.id, NULL);
+    enum proxy_page page;
+    if (!f->splice->server)
+        return;
+    if (!sb)
+        forward_gone(f);
+    else if (sm_state(&sb->sm) != SANDBOX_RUNNING)
+        forward_wake(f, sb);
+    else if (!access_may_pass(f->head, sb, f->route.port, &page))
+        forward_page(f, page, NULL);
+    else
+        forward(f, sb->link);
+}
+
+void forward_start(const struct proxy_options *o, const struct proxy_route *route,
+                   struct http_stream *s, const struct http_head *head)
 {
     struct forward *f = calloc(1, sizeof(*f));
     if (f)
-        *f = (struct forward){ .magic = FORWARD_MAGIC,
-                               .loop = loop,
-                               .defer = defer,
-                               .sandboxes = sandboxes,
-                               .head = head,
-                               .port = port };
+        *f = (struct forward){ .magic = FORWARD_MAGIC, .o = o, .head = head, .route = *route };
     if (f)
         f->splice = http_splice_new(s, head, &splice_events, f);
     if (!f || !f->splice) {
+        const struct proxy_page_facts facts = { route->id, route->port, "out of memory" };
         free(f);
-        proxy_page_send(s, head, PAGE_PORT_CLOSED, sb->id, port);
+        proxy_page_send(s, head, PAGE_BUSY, &facts);
         return;
     }
-    memcpy(f->id, sb->id, sizeof(f->id));
-    go(f);
+    forward_go(f);
 }

@@ -21,7 +21,19 @@ static const struct {
     [PAGE_INTERNAL_ROUTE] = { 404, "Reserved Endpoint",
                               "This endpoint is reserved for the E2B control plane and is not "
                               "reachable through the sandbox URL" },
+    [PAGE_WAKE_DENIED] = { 403, "Sandbox Cannot Be Resumed",
+                           "This sandbox can't be resumed with the credentials provided. Check "
+                           "your access token and try again." },
+    [PAGE_TRANSITION] = { 409, "Sandbox Is Transitioning",
+                          "The sandbox is still transitioning. Try again in a moment." },
+    [PAGE_LIMIT] = { 429, "Too Many Sandboxes", NULL },
+    [PAGE_BUSY] = { 503, "Host Is Busy", NULL },
 };
+
+static struct str message_of(enum proxy_page page, const struct proxy_page_facts *facts)
+{
+    return str_of(pages[page].message ? pages[page].message : facts->text);
+}
 
 static bool contains_nocase(struct str s, struct str part)
 {
@@ -51,29 +63,47 @@ bool proxy_wants_html(const struct http_head *head)
     return !http_field_get(head, "x-requested-with").p;
 }
 
-static void put_html(struct buf *b, const char *title, const char *message, const char *id,
-                     uint16_t port)
+static void put_html_text(struct buf *b, struct str text)
 {
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] == '<')
+            buf_puts(b, "&lt;");
+        else if (text.p[i] == '&')
+            buf_puts(b, "&amp;");
+        else
+            buf_putc(b, text.p[i]);
+    }
+}
+
+static void put_html(struct buf *b, enum proxy_page page, const struct proxy_page_facts *facts)
+{
+    struct str message = message_of(page, facts);
+    const char *title = pages[page].title;
+    bool stop = message.n && message.p[message.n - 1] == '.';
     buf_printf(b,
                "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">"
-               "<title>%s</title></head>\n<body>\n<h1>%s</h1>\n<p>%s.</p>\n",
-               title, title, message);
-    if (id)
-        buf_printf(b, "<p>Sandbox: <code>%s</code></p>\n", id);
-    if (port)
-        buf_printf(b, "<p>There is no service running on port %u of sandbox %s.</p>\n", port, id);
+               "<title>%s</title></head>\n<body>\n<h1>%s</h1>\n<p>",
+               title, title);
+    put_html_text(b, message);
+    buf_puts(b, stop ? "</p>\n" : ".</p>\n");
+    if (page != PAGE_INTERNAL_ROUTE)
+        buf_printf(b, "<p>Sandbox: <code>%s</code></p>\n", facts->id);
+    if (page == PAGE_PORT_CLOSED)
+        buf_printf(b, "<p>There is no service running on port %u of sandbox %s.</p>\n", facts->port,
+                   facts->id);
     buf_puts(b, "</body>\n</html>\n");
 }
 
 static void put_json(struct buf *b, const struct http_head *head, enum proxy_page page,
-                     const char *id, uint16_t port)
+                     const struct proxy_page_facts *facts)
 {
     buf_putc(b, '{');
     if (page != PAGE_INTERNAL_ROUTE)
-        buf_printf(b, "\"sandboxId\":\"%s\",", id);
-    buf_printf(b, "\"message\":\"%s\"", pages[page].message);
+        buf_printf(b, "\"sandboxId\":\"%s\",", facts->id);
+    buf_puts(b, "\"message\":");
+    json_text_quote(b, message_of(page, facts));
     if (page == PAGE_PORT_CLOSED)
-        buf_printf(b, ",\"port\":%u", port);
+        buf_printf(b, ",\"port\":%u", facts->port);
     if (page == PAGE_INTERNAL_ROUTE) {
         struct str path = head->target;
         ptrdiff_t query = str_find(path, '?');
@@ -82,19 +112,23 @@ static void put_json(struct buf *b, const struct http_head *head, enum proxy_pag
         buf_puts(b, ",\"path\":");
         json_text_quote(b, path);
     }
-    buf_printf(b, ",\"code\":%d}", pages[page].status);
+    buf_printf(b, ",\"code\":%d", pages[page].status);
+    if (page == PAGE_NOT_FOUND && facts->text) {
+        buf_puts(b, ",\"reason\":");
+        json_text_quote(b, str_of(facts->text));
+    }
+    buf_putc(b, '}');
 }
 
 void proxy_page_send(struct http_stream *s, const struct http_head *head, enum proxy_page page,
-                     const char *id, uint16_t port)
+                     const struct proxy_page_facts *facts)
 {
     struct buf body = { 0 };
     bool html = proxy_wants_html(head);
     if (html)
-        put_html(&body, pages[page].title, pages[page].message,
-                 page == PAGE_INTERNAL_ROUTE ? NULL : id, page == PAGE_PORT_CLOSED ? port : 0);
+        put_html(&body, page, facts);
     else
-        put_json(&body, head, page, id, port);
+        put_json(&body, head, page, facts);
     http_respond(s, pages[page].status,
                  html ? "text/html; charset=utf-8" : "application/json; charset=utf-8", body.data,
                  body.len);

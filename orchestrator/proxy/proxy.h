@@ -4,12 +4,20 @@
 
 #include "common/http/http.h"
 #include "common/io/defer.h"
+#include "orchestrator/config.h"
 #include "orchestrator/sandbox/sandbox.h"
 
 struct proxy;
 
+struct proxy_options { /* all borrowed for the proxy's life */
+    uv_loop_t *loop;
+    struct defer_queue *defer;
+    const struct config *config;
+    struct sandbox_host *sandboxes;
+};
+
 /* NULL when memory is out. */
-struct proxy *proxy_new(uv_loop_t *loop, struct defer_queue *defer, struct sandbox_host *sandboxes);
+struct proxy *proxy_new(const struct proxy_options *options);
 struct http_acceptor *proxy_acceptor(struct proxy *p);
 
 /* After the last stream was closed. */

@@ -55,11 +55,11 @@ def test_unknown_and_killed_sandbox(daemon):
 
     sbx = Sandbox.create(timeout=120)
     sbx.kill()
-    for sandbox_id in (sbx.sandbox_id, "i" + "a" * 20):
+    for sandbox_id, more in ((sbx.sandbox_id, ',"reason":"api"'), ("i" + "a" * 20, "")):
         status, _, body = via_host(daemon, f"49983-{sandbox_id}.localhost", "/health")
         assert status == 502
         assert body.decode() == (f'{{"sandboxId":"{sandbox_id}",'
-                                 '"message":"The sandbox was not found","code":502}')
+                                 f'"message":"The sandbox was not found","code":502{more}}}')
 
 
 @pytest.mark.parametrize("path", ["/init", "//init", "/%69nit", "/sandpit.guest.v1.Guest/Hello"])
