@@ -81,6 +81,35 @@ static const char *set_proxy_port(struct config *c, const char *value)
     return NULL;
 }
 
+static const char *set_node_port(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, UINT16_MAX, &n))
+        return "a port from 0 (any free one) to 65535";
+    c->node_port = (uint16_t)n;
+    return NULL;
+}
+
+static const char *set_file(char out[static PATH_MAX], const char *value)
+{
+    return value[0] && str_copy(str_of(value), out, PATH_MAX) ? NULL : "a file";
+}
+
+static const char *set_node_tls_cert(struct config *c, const char *value)
+{
+    return set_file(c->node_tls_cert, value);
+}
+
+static const char *set_node_tls_key(struct config *c, const char *value)
+{
+    return set_file(c->node_tls_key, value);
+}
+
+static const char *set_node_tls_ca(struct config *c, const char *value)
+{
+    return set_file(c->node_tls_ca, value);
+}
+
 /* host[:port] of letters, digits, '-' and '.'; clients put "49983-ID." before it. */
 static bool is_domain(struct str s)
 {
@@ -208,9 +237,14 @@ static const char *set_log_level(struct config *c, const char *value)
 
 static const struct setting settings[] = {
     { "data-dir", "DIR", "everything that is kept (/var/lib/sandpit)", set_data_dir },
-    { "host", "ADDRESS", "where both listeners listen (127.0.0.1)", set_host },
+    { "host", "ADDRESS", "where the listeners listen (127.0.0.1)", set_host },
     { "api-port", "PORT", "of the REST API (3000)", set_api_port },
     { "proxy-port", "PORT", "of the traffic to sandboxes (3002)", set_proxy_port },
+    { "node-port", "PORT", "of the node service with TLS (5008)", set_node_port },
+    { "node-tls-cert", "FILE", "its certificate, PEM; with the next two: listen",
+      set_node_tls_cert },
+    { "node-tls-key", "FILE", "its private key, PEM", set_node_tls_key },
+    { "node-tls-ca", "FILE", "the authorities of clients that are let in, PEM", set_node_tls_ca },
     { "domain", "NAME", "told to clients; none: nothing (localhost:<proxy port>)", set_domain },
     { "ephemeral", NULL, "end every sandbox when the daemon ends", set_ephemeral },
     { "accel", "WHICH", "kvm, tcg (emulation) or auto (auto)", set_accel },
@@ -231,6 +265,7 @@ void config_defaults(struct config *c)
         .data_dir = "/var/lib/sandpit",
         .host = "127.0.0.1",
         .api_port = 3000,
+        .node_port = 5008,
         .accel = "auto",
         .memory_mb = 512,
         .disk_mb = 4096,
@@ -330,6 +365,23 @@ int config_from_args(struct config *c, int argc, char **argv, bool *help, struct
  * most 107 bytes. */
 #define DATA_DIR_MAX 68
 
+bool config_has_node_tls(const struct config *c)
+{
+    return c->node_tls_cert[0] && c->node_tls_key[0] && c->node_tls_ca[0];
+}
+
+static int check_node(const struct config *c, struct err *err)
+{
+    bool any = c->node_tls_cert[0] || c->node_tls_key[0] || c->node_tls_ca[0];
+    if (any && !config_has_node_tls(c))
+        return err_set(err, ERR_INVALID, EINVAL,
+                       "--node-tls-cert, --node-tls-key and --node-tls-ca need each other");
+    if (any && c->node_port != 0 && (c->node_port == c->api_port || c->node_port == c->proxy_port))
+        return err_set(err, ERR_INVALID, EINVAL, "--node-port and --%s-port are both %u",
+                       c->node_port == c->api_port ? "api" : "proxy", (unsigned)c->node_port);
+    return 0;
+}
+
 int config_check(const struct config *c, struct err *err)
 {
     if (strlen(c->data_dir) > DATA_DIR_MAX)
@@ -347,7 +399,7 @@ int config_check(const struct config *c, struct err *err)
     if (c->jail && geteuid() != 0)
         return err_set(err, ERR_INVALID, EPERM,
                        "--jail true needs root: VMs cannot be given users of their own");
-    return 0;
+    return check_node(c, err);
 }
 
 bool config_is_loopback(const struct config *c)

@@ -13,21 +13,24 @@
 
 struct config {
     char data_dir[PATH_MAX - 256]; /* /var/lib/sandpit */
-    char host[64];                 /* address of both listeners; 127.0.0.1 */
+    char host[64];                 /* address of all listeners; 127.0.0.1 */
     uint16_t api_port;             /* 3000; 0: any free one */
     uint16_t proxy_port;           /* 3002; 0: any free one */
-    char domain[256];              /* localhost:3002; "none": answers carry null */
-    bool domain_set;               /* told by the operator; else it follows proxy_port */
-    bool ephemeral;                /* kill every sandbox on exit */
-    char accel[8];                 /* auto, kvm, tcg */
-    unsigned vcpus;                /* of a sandbox; 0: 1 under TCG, 2 with KVM */
-    unsigned memory_mb;            /* 512 */
-    uint64_t disk_mb;              /* 4096 */
-    unsigned max_sandboxes;        /* 0: from the host's memory */
-    unsigned default_timeout_s;    /* 300; of v2 creates */
-    unsigned max_lifetime_s;       /* 86400 */
-    uint32_t uid_base;             /* first uid for VMMs, 200000; needs root */
-    bool jail;                     /* own uid per VMM; false only without root */
+    uint16_t node_port;            /* 5008; of the node service with TLS; 0: any free one */
+    /* Files in PEM; empty, all three: no listener but the data directory's socket. */
+    char node_tls_cert[PATH_MAX], node_tls_key[PATH_MAX], node_tls_ca[PATH_MAX];
+    char domain[256];           /* localhost:3002; "none": answers carry null */
+    bool domain_set;            /* told by the operator; else it follows proxy_port */
+    bool ephemeral;             /* kill every sandbox on exit */
+    char accel[8];              /* auto, kvm, tcg */
+    unsigned vcpus;             /* of a sandbox; 0: 1 under TCG, 2 with KVM */
+    unsigned memory_mb;         /* 512 */
+    uint64_t disk_mb;           /* 4096 */
+    unsigned max_sandboxes;     /* 0: from the host's memory */
+    unsigned default_timeout_s; /* 300; of v2 creates */
+    unsigned max_lifetime_s;    /* 86400 */
+    uint32_t uid_base;          /* first uid for VMMs, 200000; needs root */
+    bool jail;                  /* own uid per VMM; false only without root */
     char log_level[8];
 };
 
@@ -49,7 +52,10 @@ int config_check(const struct config *c, struct err *err);
 /* The port that the proxy's listener really has; the domain follows it unless it was set. */
 void config_set_proxy_port(struct config *c, uint16_t port);
 
-/* Whether both listeners can be reached from this machine only. */
+/* Whether the node service listens with TLS. */
+bool config_has_node_tls(const struct config *c);
+
+/* Whether all listeners can be reached from this machine only. */
 bool config_is_loopback(const struct config *c);
 
 /* The settings as the options of --help, with variables and defaults. */

@@ -175,8 +175,8 @@ static void on_recovered(void *user, const struct err *err)
     log_info("sandpit is ready", LOG_STR("host", d->config->host),
              LOG_INT("api_port", http_listener_port(d->listeners[0])),
              LOG_INT("proxy_port", http_listener_port(d->listeners[1])),
-             LOG_STR("accelerator", vmm->accelerator), LOG_STR("vmm", vmm->version),
-             LOG_INT("sandboxes", sandbox_host_count(d->host, NULL)));
+             LOG_INT("node_port", node_port(d->node)), LOG_STR("accelerator", vmm->accelerator),
+             LOG_STR("vmm", vmm->version), LOG_INT("sandboxes", sandbox_host_count(d->host, NULL)));
 }
 
 static int open_all(struct daemon *d, struct err *err)

@@ -12,6 +12,13 @@ struct command {
 
 static const struct command commands[] = {
     { "serve", "run the daemon", cmd_serve },
+    { "ps", "list sandboxes", cmd_ps },
+    { "kill", "end sandboxes", cmd_kill },
+    { "inspect", "show a sandbox", cmd_inspect },
+    { "events", "show what happens to sandboxes", cmd_events },
+    { "info", "show this node: what it has, and what of it is used", cmd_info },
+    { "drain", "take no new sandboxes", cmd_drain },
+    { "undrain", "take new sandboxes again", cmd_undrain },
     { "image", "build and list templates' images", cmd_image },
     { "key", "create, list and revoke API keys", cmd_key },
     { "env", "print the exports a client needs", cmd_env },

@@ -7,18 +7,37 @@
 
 #define OPTIONS_MAX 16
 
-static size_t add_options(struct option *out, const struct option_spec *specs,
-                          const char *const *settings)
+/* What getopt gives for a flag of our own, and for a setting. */
+#define OWN     256
+#define SETTING 257
+
+static void add_options(struct option *out, char *letters, const struct option_spec *specs,
+                        const char *const *settings)
 {
-    size_t n = 0;
-    for (; specs && specs[n].name && n < OPTIONS_MAX; n++)
+    size_t n = 0, l = 0;
+    letters[l++] = ':'; /* a missing value is told from an unknown flag */
+    letters[l++] = 'h';
+    for (; specs && specs[n].name && n < OPTIONS_MAX; n++) {
         out[n] = (struct option){ .name = specs[n].name,
                                   .has_arg = specs[n].text ? required_argument : no_argument,
-                                  .val = 256 };
+                                  .val = OWN };
+        if (specs[n].letter)
+            letters[l++] = specs[n].letter; /* switches only have one */
+    }
     for (size_t i = 0; settings && settings[i] && n < OPTIONS_MAX; i++)
-        out[n++] = (struct option){ .name = settings[i], .has_arg = required_argument, .val = 257 };
+        out[n++] =
+            (struct option){ .name = settings[i], .has_arg = required_argument, .val = SETTING };
     out[n] = (struct option){ .name = "help", .val = 'h' };
-    return n;
+    letters[l] = '\0';
+}
+
+/* The flag with this short form; NULL when there is none. */
+static const struct option_spec *by_letter(const struct option_spec *specs, int letter)
+{
+    for (; specs && specs->name; specs++)
+        if (specs->letter && specs->letter == letter)
+            return specs;
+    return NULL;
 }
 
 enum options_result options_parse(struct config *config, const char *who, int argc, char **argv,
@@ -27,7 +46,8 @@ enum options_result options_parse(struct config *config, const char *who, int ar
 {
     struct err err;
     struct option options[OPTIONS_MAX + 2] = { 0 };
-    add_options(options, specs, settings);
+    char letters[OPTIONS_MAX + 3];
+    add_options(options, letters, specs, settings);
     config_defaults(config);
     if (config_from_env(config, &err)) {
         fprintf(stderr, "%s: %s\n", who, err.msg);
@@ -36,7 +56,7 @@ enum options_result options_parse(struct config *config, const char *who, int ar
     optind = 0;
     opterr = 0;
     int got, index;
-    while ((got = getopt_long(argc, argv, ":h", options, &index)) != -1) {
+    while ((got = getopt_long(argc, argv, letters, options, &index)) != -1) {
         if (got == 'h')
             return OPTIONS_HELP;
         if (got == '?' || got == ':') {
@@ -44,7 +64,10 @@ enum options_result options_parse(struct config *config, const char *who, int ar
                     who, argv[optind - 1]);
             return OPTIONS_WRONG;
         }
-        if (got == 256) {
+        const struct option_spec *short_form = by_letter(specs, got);
+        if (short_form) {
+            *short_form->on = true;
+        } else if (got == OWN) {
             if (specs[index].text)
                 *specs[index].text = optarg;
             else

@@ -9,6 +9,7 @@ struct option_spec {
     const char *name; /* NULL ends a list */
     const char **text;
     bool *on;
+    char letter; /* a short form; 0: none */
 };
 
 enum options_result {

@@ -2,9 +2,6 @@
 #include "orchestrator/node/service.h"
 #include "orchestrator/vmm/vmm.h"
 
-#include <sys/sysinfo.h>
-#include <unistd.h>
-
 static Sandpit__Node__V1__NodeState state_of(const struct node *n)
 {
     return sandbox_host_is_draining(n->o.host) ? SANDPIT__NODE__V1__NODE_STATE__NODE_STATE_DRAINING
@@ -18,12 +15,10 @@ void info_get(struct node_call *c)
     Sandpit__Node__V1__Resources capacity = SANDPIT__NODE__V1__RESOURCES__INIT;
     Sandpit__Node__V1__Resources used = SANDPIT__NODE__V1__RESOURCES__INIT;
     struct sandbox_usage usage;
-    struct sysinfo si;
     sandbox_host_usage(n->o.host, &usage);
     capacity.sandboxes = sandbox_host_capacity(n->o.host);
-    capacity.vcpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
-    if (sysinfo(&si) == 0)
-        capacity.memory_mb = (uint64_t)si.totalram * si.mem_unit >> 20;
+    capacity.vcpus = n->cpus;
+    capacity.memory_mb = n->memory_mb;
     used.sandboxes = usage.sandboxes;
     used.vcpus = usage.vcpus;
     used.memory_mb = usage.memory_mb;

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #define METHOD(service, name, type, function)                                                      \
     {                                                                                              \
@@ -41,6 +42,17 @@ static void make_id(struct node *n)
     hex_encode(mac, (sizeof(n->id) - 1) / 2, n->id);
 }
 
+/* What does not change while the daemon runs. */
+static void look_at_host(struct node *n)
+{
+    struct sysinfo si;
+    if (gethostname(n->hostname, sizeof(n->hostname) - 1) < 0)
+        n->hostname[0] = '\0';
+    n->cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    if (sysinfo(&si) == 0)
+        n->memory_mb = (uint64_t)si.totalram * si.mem_unit >> 20;
+}
+
 int node_new(struct node **out, const struct node_options *options, struct err *err)
 {
     const struct config *config = options->config;
@@ -52,13 +64,19 @@ int node_new(struct node **out, const struct node_options *options, struct err *
     n->o = *options;
     n->started_ns = clock_wall_ns();
     n->started_mono_ns = clock_mono_ns();
-    if (gethostname(n->hostname, sizeof(n->hostname) - 1) < 0)
-        n->hostname[0] = '\0';
+    look_at_host(n);
     make_id(n);
     snprintf(path, sizeof(path), "%s/%s", config->data_dir, NODE_SOCKET_NAME);
     struct node_server_options server = {
         .loop = options->loop, .methods = methods, .user = n, .socket_path = path
     };
+    if (config_has_node_tls(config)) {
+        server.host = config->host;
+        server.port = config->node_port;
+        server.tls = (struct node_tls){ .cert = config->node_tls_cert,
+                                        .key = config->node_tls_key,
+                                        .ca = config->node_tls_ca };
+    }
     int rc = node_server_new(&n->server, &server, err);
     if (n->server)
         *out = TAKE(n);

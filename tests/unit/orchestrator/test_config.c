@@ -35,6 +35,8 @@ static void test_defaults_are_as_documented_and_pass_the_check(void **state)
     assert_string_equal(c.host, "127.0.0.1");
     assert_int_equal(c.api_port, 3000);
     assert_int_equal(c.proxy_port, 3002);
+    assert_int_equal(c.node_port, 5008);
+    assert_false(config_has_node_tls(&c));
     assert_string_equal(c.domain, "localhost:3002");
     assert_int_equal(c.default_timeout_s, 300);
     assert_int_equal(c.max_lifetime_s, 86400);
@@ -100,6 +102,8 @@ static void test_every_setting_refuses_what_it_cannot_be(void **state)
         { "api-port", "3000 " },
         { "api-port", "" },
         { "proxy-port", "0x10" },
+        { "node-port", "65536" },
+        { "node-tls-cert", "" },
         { "domain", "" },
         { "domain", "a b" },
         { "domain", "a:0" },
@@ -189,6 +193,24 @@ static void test_check_finds_contradictions(void **state)
     assert_int_equal(config_check(&c, &err), -ENAMETOOLONG);
 }
 
+static void test_tls_of_the_node_needs_all_its_files(void **state)
+{
+    (void)state;
+    static const char *const files[] = { "node-tls-cert", "node-tls-key", "node-tls-ca" };
+    struct config c;
+    struct err err;
+    config_defaults(&c);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(config_check(&c, &err), i == 0 ? 0 : -EINVAL);
+        assert_int_equal(config_set(&c, files[i], "a.pem", &err), 0);
+    }
+    assert_true(config_has_node_tls(&c));
+    assert_int_equal(config_check(&c, &err), 0);
+    c.node_port = c.api_port;
+    assert_int_equal(config_check(&c, &err), -EINVAL);
+    assert_string_equal(err.msg, "--node-port and --api-port are both 3000");
+}
+
 static void test_loopback_is_told_from_other_addresses(void **state)
 {
     (void)state;
@@ -216,6 +238,7 @@ int main(void)
         cmocka_unit_test(test_environment_names_the_variable),
         cmocka_unit_test(test_arguments_are_strict),
         cmocka_unit_test(test_check_finds_contradictions),
+        cmocka_unit_test(test_tls_of_the_node_needs_all_its_files),
         cmocka_unit_test(test_loopback_is_told_from_other_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

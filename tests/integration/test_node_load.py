@@ -1,0 +1,104 @@
+"""Many calls and many watches at once: bounded memory, and a REST API that answers as before. The
+figures are printed (pytest -s); what is asserted is far from them."""
+import threading
+import time
+
+import grpc
+import pytest
+from node_client import begin_watch, node_of, pb
+from test_leftovers import is_sanitized, memory_kb
+
+CALLS = 1000
+WATCHES = 100
+READERS = 5  # of the watches, read all the time
+EVENTS = 6000  # more than are kept, and than lie between us and a client that does not read
+GROWTH_KB = 24576
+
+
+@pytest.fixture(scope="module")
+def box(daemon):
+    with node_of(daemon) as node:
+        made = node.sandboxes.Create(pb.CreateSandboxRequest(template="base", timeout_s=3600),
+                                     timeout=180).sandbox
+        yield made.id
+        node.sandboxes.Delete(pb.DeleteSandboxRequest(id=made.id))
+
+
+def rest_times(daemon, n=200):
+    """Milliseconds of n requests with a key: median and 99th percentile."""
+    times = []
+    for _ in range(n):
+        began = time.perf_counter()
+        assert daemon.api("GET", "/v2/sandboxes")[0] == 200
+        times.append((time.perf_counter() - began) * 1000)
+    times.sort()
+    return times[len(times) // 2], times[len(times) * 99 // 100]
+
+
+def check_growth(daemon, before, what):
+    after = memory_kb(daemon)
+    print(f"{what}: {before} kB before, {after} kB after")
+    if not is_sanitized():
+        assert after < before + GROWTH_KB
+
+
+def test_a_thousand_calls_at_once(daemon):
+    with node_of(daemon) as node:
+        node.info.Get(pb.GetInfoRequest())
+        before = memory_kb(daemon)
+        for _ in range(3):
+            calls = [node.info.Get.future(pb.GetInfoRequest(), timeout=120) for _ in range(CALLS)]
+            assert len({c.result().node_id for c in calls}) == 1
+            keys = [node.keys.List.future(pb.ListKeysRequest(), timeout=120) for _ in range(CALLS)]
+            assert all(k.result().keys for k in keys)
+        check_growth(daemon, before, f"{CALLS} calls at once")
+
+
+def test_slow_readers_hold_nothing(daemon, box):
+    quiet = rest_times(daemon)
+    with node_of(daemon) as node, node_of(daemon) as other, node_of(daemon) as third:
+        before = memory_kb(daemon)
+        slow = [begin_watch(node, timeout=900)[0] for _ in range(WATCHES - READERS)]
+        fast = [begin_watch(third, timeout=900)[0] for _ in range(READERS)]
+        read = [0] * READERS
+        codes = []
+
+        def reader(n):
+            try:
+                for _ in fast[n]:
+                    read[n] += 1
+            except grpc.RpcError as e:
+                codes.append(e.code())
+
+        def work():
+            for n in range(EVENTS):
+                other.sandboxes.Update(pb.UpdateSandboxRequest(id=box, timeout_s=3000 + n % 2),
+                                       timeout=60)
+
+        threads = [threading.Thread(target=reader, args=(n,)) for n in range(READERS)]
+        worker = threading.Thread(target=work)
+        for t in [*threads, worker]:
+            t.start()
+        busy = rest_times(daemon)
+        worker.join()
+        check_growth(daemon, before, f"{WATCHES} watches, {EVENTS} events")
+        print(f"REST median and p99: {quiet[0]:.2f} and {quiet[1]:.2f} ms quiet, "
+              f"{busy[0]:.2f} and {busy[1]:.2f} ms meanwhile; read by the fast ones: {read}")
+        # A slow one gets what was on its way, and is then told.
+        for w in slow[:3]:
+            got = []
+            with pytest.raises(grpc.RpcError) as e:
+                for m in w:
+                    got.append(m.position)
+            assert e.value.code() == grpc.StatusCode.OUT_OF_RANGE
+            assert "list again" in e.value.details()
+            assert 0 < len(got) < EVENTS
+            with pytest.raises(grpc.RpcError) as e:
+                next(node.sandboxes.Watch(pb.WatchSandboxesRequest(position=got[-1])))
+            assert e.value.code() == grpc.StatusCode.OUT_OF_RANGE
+        for w in [*slow, *fast]:
+            w.cancel()
+        for t in threads:
+            t.join()
+    assert set(codes) <= {grpc.StatusCode.CANCELLED, grpc.StatusCode.OUT_OF_RANGE}
+    assert busy[0] < quiet[0] * 10 + 50

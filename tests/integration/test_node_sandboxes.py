@@ -1,0 +1,247 @@
+"""Sandboxes by the node service and by the subcommands: the same ones as by the REST API."""
+import json
+import os
+import subprocess
+
+import grpc
+import pytest
+from conftest import SANDPIT, wait_for
+from node_client import begin_watch, node_of, pb
+from test_leftovers import own_daemon, vmms  # noqa: F401 (a fixture)
+from test_node_commands import NOT_FOUND, run, succeeds
+
+CREATE_S = 180  # a guest boots slowly on a busy machine without KVM
+
+
+@pytest.fixture
+def node(daemon):
+    with node_of(daemon) as n:
+        yield n
+
+
+def create(node, **request):
+    return node.sandboxes.Create(pb.CreateSandboxRequest(template="base", **request),
+                                 timeout=CREATE_S)
+
+
+@pytest.fixture
+def box(node):
+    """A sandbox made by the node service: the whole answer."""
+    answer = create(node, metadata={"who": "node"}, envs={"COLOUR": "green"}, timeout_s=600)
+    yield answer
+    try:
+        node.sandboxes.Delete(pb.DeleteSandboxRequest(id=answer.sandbox.id))
+    except grpc.RpcError as e:
+        assert e.code() == grpc.StatusCode.NOT_FOUND
+
+
+def kinds(events):
+    return [pb.EventKind.Name(e.kind)[len("EVENT_KIND_"):] for e in events]
+
+
+def test_create_watch_list_delete(daemon, node):
+    watch, position = begin_watch(node, timeout=CREATE_S * 2)
+    made = create(node, metadata={"who": "node"}, timeout_s=600)
+    sb = made.sandbox
+    assert sb.state == pb.SANDBOX_STATE_RUNNING and sb.alias == "base"
+    assert 590 <= sb.end_at.seconds - sb.started_at.seconds <= 601
+    assert made.tokens.access and not made.tokens.traffic
+    # By REST it is there too, and says the same.
+    status, rest, _ = daemon.api("GET", f"/sandboxes/{sb.id}")
+    assert status == 200 and rest["envdAccessToken"] == made.tokens.access
+    assert (rest["templateID"], rest["metadata"]) == (sb.template_id, {"who": "node"})
+    assert rest["lifecycle"] == {"autoResume": False, "onTimeout": "kill"}
+
+    got = node.sandboxes.Get(pb.GetSandboxRequest(id=sb.id))
+    assert got.sandbox == sb and not got.HasField("tokens")
+    got = node.sandboxes.Get(pb.GetSandboxRequest(id=sb.id, with_tokens=True))
+    assert got.tokens == made.tokens
+    listed = node.sandboxes.List(pb.ListSandboxesRequest(metadata={"who": "node"}))
+    assert [s.id for s in listed.sandboxes] == [sb.id] and listed.total == 1
+    used = node.info.Get(pb.GetInfoRequest()).used
+    assert used.sandboxes >= 1 and used.memory_mb >= sb.memory_mb
+
+    moved = node.sandboxes.Update(pb.UpdateSandboxRequest(id=sb.id, timeout_s=60)).sandbox
+    assert moved.end_at.seconds < sb.end_at.seconds
+    with pytest.raises(grpc.RpcError) as e:
+        node.sandboxes.Update(pb.UpdateSandboxRequest(id=sb.id, timeout_s=86401))
+    assert e.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    node.sandboxes.Delete(pb.DeleteSandboxRequest(id=sb.id), timeout=60)
+    assert daemon.api("GET", f"/sandboxes/{sb.id}")[0] == 404
+
+    mine = []
+    while not mine or mine[-1].kind != pb.EVENT_KIND_ENDED:
+        message = next(watch)
+        if message.event.sandbox_id == sb.id:
+            mine.append(message.event)
+    assert kinds(mine) == ["CREATED", "RUNNING", "UPDATED", "ENDED"]
+    assert mine[-1].reason == "api" and mine[-1].detail == "node service"
+    assert mine[2].end_at == moved.end_at
+    watch.cancel()
+    # The same again from where the watch began.
+    again = node.sandboxes.Watch(pb.WatchSandboxesRequest(
+        position=position, no_follow=True, sandbox_id=sb.id), timeout=60)
+    assert [m.event for m in again if m.HasField("event")] == mine
+
+
+def test_the_rest_api_s_sandboxes_are_seen(daemon, node):
+    listed = node.sandboxes.List(pb.ListSandboxesRequest())
+    status, sb, _ = daemon.api("POST", "/v2/sandboxes", {"templateID": "base", "timeout": 300,
+                                                         "metadata": {"who": "rest"}})
+    assert status == 201
+    node.sandboxes.Delete(pb.DeleteSandboxRequest(id=sb["sandboxID"]), timeout=60)
+    watch = node.sandboxes.Watch(pb.WatchSandboxesRequest(
+        position=listed.position, sandbox_id=sb["sandboxID"], no_follow=True), timeout=60)
+    assert kinds(m.event for m in watch if m.HasField("event")) == ["CREATED", "RUNNING", "ENDED"]
+
+
+def test_envs_reach_the_guest(daemon, box):
+    from e2b import Sandbox
+
+    sbx = Sandbox.connect(box.sandbox.id)
+    assert sbx.commands.run("echo $COLOUR").stdout == "green\n"
+
+
+def test_pages(node, box):
+    others = [create(node, timeout_s=300, metadata={"who": "pages"}).sandbox for _ in range(2)]
+    try:
+        def ids(**request):
+            found, token = [], ""
+            while True:
+                page = node.sandboxes.List(pb.ListSandboxesRequest(page_token=token, **request))
+                found += [s.id for s in page.sandboxes]
+                token = page.next_page_token
+                if not token:
+                    return found, page.total
+
+        everything, total = ids()
+        assert total == len(everything) >= 3
+        assert ids(page_size=1) == (everything, total)
+        assert ids(page_size=1, oldest_first=True)[0] == everything[::-1]
+        assert set(ids(metadata={"who": "pages"})[0]) == {s.id for s in others}
+        assert ids(metadata={"who": "nobody"}) == ([], 0)
+        assert ids(started_after=others[1].started_at)[0] == [others[1].id]
+        assert len(ids(team="default")[0]) == total
+        assert set(ids(template_id=box.sandbox.template_id)[0]) == set(everything)
+        assert ids(template_id="x") == ([], 0)
+    finally:
+        for s in others:
+            node.sandboxes.Delete(pb.DeleteSandboxRequest(id=s.id))
+
+
+def test_a_create_goes_on_when_its_caller_left(node):
+    with pytest.raises(grpc.RpcError) as e:
+        node.sandboxes.Create(pb.CreateSandboxRequest(
+            template="base", timeout_s=300, metadata={"who": "left"}), timeout=0.3)
+    assert e.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    mine = pb.ListSandboxesRequest(metadata={"who": "left"})
+    wait_for(lambda: node.sandboxes.List(mine).total == 1, "the sandbox", CREATE_S)
+    for s in node.sandboxes.List(mine).sandboxes:
+        node.sandboxes.Delete(pb.DeleteSandboxRequest(id=s.id))
+
+
+def test_commands(daemon, node, box):
+    where = {"data_dir": daemon.data_dir}
+    ident = box.sandbox.id
+    rows = [r.split() for r in succeeds("ps", **where).splitlines()]
+    mine = [r for r in rows if r[0] == ident][0]
+    assert mine[1:3] == ["base", "running"] and mine[5:] == [
+        str(box.sandbox.vcpus), str(box.sandbox.memory_mb)]
+    assert ident in succeeds("ps", "-q", **where).split()
+    told = [s for s in json.loads(succeeds("ps", "--json", **where)) if s["id"] == ident][0]
+    assert told["metadata"] == {"who": "node"} and told["state"] == "SANDBOX_STATE_RUNNING"
+    shown = json.loads(succeeds("inspect", ident, **where))
+    assert shown == {"sandbox": told}
+    shown = json.loads(succeeds("inspect", "--tokens", ident, **where))
+    assert shown["tokens"]["access"] == box.tokens.access
+    done = run("kill", "i00", ident, **where)
+    assert (done.returncode, done.stdout) == (NOT_FOUND, f"{ident}\n") and "i00" in done.stderr
+    assert ident not in succeeds("ps", "-q", **where).split()
+    events = [json.loads(line) for line in
+              succeeds("events", "--json", "--sandbox", ident, **where).splitlines()]
+    assert [e["event"]["kind"][11:] for e in events] == ["CREATED", "RUNNING", "ENDED"]
+    assert succeeds("events", "--json", "--sandbox", ident, "--since", events[1]["position"],
+                    **where).splitlines() == [json.dumps(events[2], separators=(",", ":"))]
+    lines = succeeds("events", "--sandbox", ident, **where).splitlines()
+    assert [line.split()[1] for line in lines] == ["created", "running", "ended"]
+    assert lines[2].endswith("api: node service")
+
+
+def test_followers_see_what_happens(daemon, node):
+    where = ["--data-dir", daemon.data_dir]
+    ps = subprocess.Popen([SANDPIT, "ps", "--watch", *where], stdout=subprocess.PIPE, text=True)
+    events = subprocess.Popen([SANDPIT, "events", "-f", *where], stdout=subprocess.PIPE, text=True)
+    try:
+        assert ps.stdout.readline().startswith("ID ")
+        ident = create(node, timeout_s=300).sandbox.id
+        node.sandboxes.Delete(pb.DeleteSandboxRequest(id=ident))
+        for line in events.stdout:
+            if ident in line and " ended " in line:
+                break
+        seen = False
+        for line in ps.stdout:  # a list with it, and then one without
+            seen = seen or line.startswith(ident)
+            if seen and line.startswith("ID "):
+                break
+        assert seen
+    finally:
+        for p in (ps, events):
+            p.kill()
+            p.wait()
+            p.stdout.close()
+
+
+def test_kill_all(own_daemon):  # noqa: F811
+    d = own_daemon()
+    with node_of(d) as node:
+        made = {create(node, timeout_s=300).sandbox.id for _ in range(2)}
+        done = succeeds("kill", "--all", data_dir=d.data_dir)
+        assert set(done.split()) == made
+        assert node.sandboxes.List(pb.ListSandboxesRequest()).total == 0
+    assert vmms(d.data_dir) == []
+
+
+def test_a_new_daemon_says_that_positions_are_old(own_daemon):  # noqa: F811
+    d = own_daemon()
+    with node_of(d) as node:
+        ident = create(node, timeout_s=600).sandbox.id
+        position = node.sandboxes.List(pb.ListSandboxesRequest()).position
+    d.stop()
+    d.start()
+    with node_of(d) as node:
+        with pytest.raises(grpc.RpcError) as e:
+            next(node.sandboxes.Watch(pb.WatchSandboxesRequest(position=position), timeout=60))
+        assert e.value.code() == grpc.StatusCode.OUT_OF_RANGE
+        assert "list again" in e.value.details()
+        kept = node.sandboxes.Watch(pb.WatchSandboxesRequest(from_oldest=True, no_follow=True))
+        adopted = [m.event for m in kept if m.HasField("event")]
+        assert [(e.sandbox_id, e.kind, e.reason) for e in adopted] == [
+            (ident, pb.EVENT_KIND_RUNNING, "adopted")]
+        node.sandboxes.Delete(pb.DeleteSandboxRequest(id=ident))
+
+
+def test_stopping_in_the_middle_of_a_create(own_daemon):  # noqa: F811
+    d = own_daemon()
+    with node_of(d) as node:
+        watch, _ = begin_watch(node, timeout=CREATE_S)
+        call = node.sandboxes.Create.future(pb.CreateSandboxRequest(template="base"),
+                                            timeout=CREATE_S)
+        assert next(watch).event.kind == pb.EVENT_KIND_CREATED
+        assert d.stop() == 0
+        assert call.code() == grpc.StatusCode.UNAVAILABLE
+    assert vmms(d.data_dir) == [] and os.listdir(f"{d.data_dir}/run") == []
+
+
+def test_a_create_that_fails_is_told(own_daemon, tmp_path):  # noqa: F811
+    if run("doctor", "--fault-points").returncode != 0:
+        pytest.skip("this build has no fault points")
+    faults = tmp_path / "faults"
+    faults.write_text("create.boot")
+    d = own_daemon(env={"SANDPIT_FAULTS_FILE": str(faults)})
+    with node_of(d) as node:
+        with pytest.raises(grpc.RpcError) as e:
+            create(node)
+        assert e.value.code() == grpc.StatusCode.INTERNAL and "create.boot" in e.value.details()
+        kept = node.sandboxes.Watch(pb.WatchSandboxesRequest(from_oldest=True, no_follow=True))
+        events = [m.event for m in kept if m.HasField("event")]
+        assert kinds(events) == ["CREATED", "ENDED"] and events[1].reason == "create_failed"
