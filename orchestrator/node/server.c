@@ -76,7 +76,9 @@ static int listen_tls(struct node_server *s, const struct node_server_options *o
     grpc_server_credentials_release(creds);
     if (port == 0)
         return err_set(err, ERR_UNAVAILABLE, EADDRINUSE,
-                       "cannot listen on %s for the node service: is the port in use?", address);
+                       "cannot listen on %s for the node service: the port is in use, or the "
+                       "certificate and its key do not fit (what gRPC said before tells which)",
+                       address);
     s->port = (uint16_t)port;
     return 0;
 }

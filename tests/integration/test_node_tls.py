@@ -92,7 +92,7 @@ def test_a_peer_knows_the_node_by_its_certificate(secured, files):
 @pytest.mark.parametrize("wrong, text", [
     ({"cert": "nothing.pem"}, "nothing.pem"),
     ({"key": "node.ext"}, "is no private key in PEM"),
-    ({"key": "peer.key"}, "cannot be used"),
+    ({"key": "peer.key"}, "its key do not fit"),
 ])
 def test_wrong_files_are_told(files, tmp_path, wrong, text):
     done = subprocess.run([SANDPIT, "serve", "--data-dir", str(tmp_path), "--api-port", "0",
