@@ -12,8 +12,9 @@
 
 struct vmm_template;
 
-/* What a VMM needs of the build in `dir`. */
-void image_boot_files(const char *dir, const struct image_manifest *m, struct vmm_template *out);
+/* What a VMM needs of the build in `dir`: what boots, and the root file system of its disk. */
+void image_boot_files(const char *dir, const struct image_manifest *m, struct vmm_template *out,
+                      char rootfs[static PATH_MAX]);
 
 struct image_options {
     const char *data_dir;

@@ -170,10 +170,11 @@ int image_manifest_load(const char *dir, struct image_manifest *out, struct err 
     return rc;
 }
 
-void image_boot_files(const char *dir, const struct image_manifest *m, struct vmm_template *out)
+void image_boot_files(const char *dir, const struct image_manifest *m, struct vmm_template *out,
+                      char rootfs[static PATH_MAX])
 {
     snprintf(out->kernel, sizeof(out->kernel), "%s/" IMAGE_FILE_KERNEL, dir);
     snprintf(out->initramfs, sizeof(out->initramfs), "%s/" IMAGE_FILE_INITRAMFS, dir);
-    snprintf(out->rootfs, sizeof(out->rootfs), "%s/" IMAGE_FILE_ROOTFS, dir);
+    snprintf(rootfs, PATH_MAX, "%s/" IMAGE_FILE_ROOTFS, dir);
     snprintf(out->cmdline, sizeof(out->cmdline), "%s", m->cmdline);
 }

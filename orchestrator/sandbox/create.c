@@ -73,6 +73,7 @@ struct create {
     unsigned timeout_s;
     char template_ref[TEMPLATE_REF_MAX + 1];
     struct vmm_template boot;
+    char rootfs[PATH_MAX];
     json_t *envs;
     struct sandbox_timings timings;
     sandbox_created_cb done;
@@ -129,7 +130,7 @@ static void on_template(void *user, const struct store_build *build, const struc
         sb->memory_mb = build->memory_mb ? build->memory_mb : sb->memory_mb;
         sb->disk_mb = build->disk_mb ? build->disk_mb : sb->disk_mb;
         if (image_manifest_load(build->dir, &manifest, &op->err) == 0)
-            image_boot_files(build->dir, &manifest, &op->boot);
+            image_boot_files(build->dir, &manifest, &op->boot, op->rootfs);
     }
     step_done(op, CREATE_JOURNAL, err);
 }
@@ -190,6 +191,9 @@ static void start_boot(struct create *op)
     }
     sandbox_fill_config(own, &config);
     config.template = op->boot;
+    char top[PATH_MAX + 16];
+    snprintf(top, sizeof(top), "%s/disk.qcow2", own->run_dir);
+    config.disk = (struct vmm_disk){ .rootfs = op->rootfs, .top = top };
     own->sb.vmm = vmm_boot(op->host->driver, &config, &sandbox_vmm_events, &own->sb, on_boot);
     if (!own->sb.vmm) {
         err_fill(&op->err, ERR_INTERNAL, "out of memory starting the VM");

@@ -15,7 +15,7 @@
 
 /* Number of the first inherited descriptor in the child. */
 #define JAIL_FIRST_FD 3
-#define JAIL_MAX_FDS  16
+#define JAIL_MAX_FDS  40
 
 /* What of the jail this host lets us do. */
 struct jail_means {

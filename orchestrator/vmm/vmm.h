@@ -15,27 +15,40 @@
 
 struct vmm; /* one VM and the process that runs it */
 
-/* A bootable template: immutable files, readable by every VMM's uid. */
+/* What boots: immutable files, readable by every VMM's uid. */
 struct vmm_template {
     char kernel[PATH_MAX];
     char initramfs[PATH_MAX];
-    char rootfs[PATH_MAX]; /* raw ext4 */
-    char cmdline[512];     /* kernel command line, without what the driver adds */
+    char cmdline[512]; /* kernel command line, without what the driver adds */
 };
 
+#define VMM_LAYERS_MAX    24
 #define VMM_VCPUS_MAX     64
 #define VMM_MEMORY_MIN_MB 64
 #define VMM_MEMORY_MAX_MB 1048576
 
+/* A VM's disk: a root file system, frozen layers on it, and on those the overlay that this VM
+ * writes. The layers may be shared and are not written; the daemon must be able to read them, the
+ * VMM gets descriptors. The texts are copied. */
+struct vmm_disk {
+    const char *rootfs;                 /* raw ext4 */
+    const char *layers[VMM_LAYERS_MAX]; /* qcow2, the oldest first */
+    size_t nlayers;
+    const char *top; /* qcow2, made when it does not exist; belongs to the VMM's uid from then on */
+};
+
 struct vmm_config {
     const char *id;      /* the sandbox's, [a-z0-9]+ */
     const char *run_dir; /* exists, 0700 of the daemon, and stays so: the VMM gets its files as
-                            descriptors. Holds everything of this VM: sockets, overlay, console */
-    struct vmm_template template;
+                            descriptors. Holds what only the running VM has: sockets, console */
+    struct vmm_template template; /* vmm_boot() only */
+    struct vmm_disk disk;         /* for vmm_adopt(): as the VM has it by now */
     unsigned vcpus;
     unsigned memory_mb;
     uint64_t disk_mb; /* virtual size of the disk the guest sees */
     uid_t uid;        /* uid and gid of the VMM; (uid_t)-1: the daemon's own (no root) */
+    int memory_fd;    /* of vmm_start(): a memfd of memory_mb MiB, sealed, that the VM's memory is a
+                         private mapping of; -1: zeros. Borrowed for the call */
 };
 
 /* Why a VM ended. */
@@ -45,7 +58,6 @@ enum vmm_end {
     VMM_END_PANIC,    /* the guest's kernel panicked */
     VMM_END_EXIT,     /* the VMM's process ended by itself */
     VMM_END_HUNG,     /* the VMM did not answer in time and was killed */
-    VMM_END_DISK,     /* the VM's disk could not be written on the host, and it was killed */
 };
 const char *vmm_end_name(enum vmm_end end);
 
@@ -54,6 +66,9 @@ struct vmm_events {
      * until vmm_destroy(). Not told of a start that failed, of which done tells, and not after
      * vmm_destroy(), whose own callback comes. */
     void (*on_end)(struct vmm *v, enum vmm_end end, const char *detail);
+    /* The host has no room for what the VM writes to its disk: the VM stands still and is continued
+     * now and then until it can write; or it could again. May be NULL. */
+    void (*on_disk_full)(struct vmm *v, bool full);
 };
 
 /* What is written down so that a later daemon finds the VM again. */
@@ -70,6 +85,8 @@ struct vmm_host {
     char version[64];     /* of the VMM program */
     char kvm_reason[256]; /* why KVM is not used, a sentence; empty when it is */
     char machine[32];     /* machine type, with its version */
+    char cpu[16];         /* the guest's CPU model */
+    char cpu_flags[4096]; /* of the host's CPU, which are the guest's with KVM; empty without it */
     char weakness[160];   /* what VMMs are not kept from on this host; empty: nothing */
 };
 
@@ -90,13 +107,23 @@ int vmm_driver_new(struct vmm_driver **out, const struct vmm_driver_options *opt
 const struct vmm_host *vmm_driver_host(const struct vmm_driver *d);
 void vmm_driver_free(struct vmm_driver *d);
 
-/* Create the overlay, start the VMM in its jail and boot the template. done(v, err) once, never
- * from inside: err NULL when the VM runs (its kernel is booting) and its link socket can be
- * connected. When err is set everything was undone and v is dead. The returned pointer may be
- * passed to vmm_destroy() at any time before that. */
+/* Machine, CPU and every device with its address: a snapshot can be loaded by a VMM of the same
+ * text (and the same memory and virtual CPUs) only. Lives as long as the driver. */
+const char *vmm_devices_text(const struct vmm_driver *d);
+
+/* Start the VMM in its jail and boot the template. done(v, err) once, never from inside: err NULL
+ * when the VM runs (its kernel is booting) and its link socket can be connected. When err is set
+ * everything was undone, a top that was made too, and v is dead. The returned pointer may be passed
+ * to vmm_destroy() at any time before that. */
 struct vmm *vmm_boot(struct vmm_driver *d, const struct vmm_config *config,
                      const struct vmm_events *events, void *user,
                      void (*done)(struct vmm *v, const struct err *err));
+
+/* Start a VMM that waits for a snapshot: there is no guest in it yet. done as for vmm_boot(); the
+ * caller then fills its memory and calls vmm_load(). */
+struct vmm *vmm_start(struct vmm_driver *d, const struct vmm_config *config,
+                      const struct vmm_events *events, void *user,
+                      void (*done)(struct vmm *v, const struct err *err));
 
 /* Take over a VM that an earlier daemon started: the process must be the recorded one and answer.
  * done as for vmm_boot; on failure nothing was touched. */
@@ -113,16 +140,60 @@ bool vmm_is_paused(const struct vmm *v);
 const struct vmm_record *vmm_record(const struct vmm *v);
 const struct link_address *vmm_link_address(const struct vmm *v);
 
-/* Stop and continue the virtual CPUs. done(user, err) once, from the loop; for a running VM only.
- * When the VMM does not answer it is killed, and on_end comes too. */
+/*
+ * What follows is for a VM whose start is over. Each calls done(user, ..., err) once, from the
+ * loop, and not after vmm_destroy() or vmm_release(). When the VMM does not answer it is killed,
+ * and on_end comes too. One operation of a kind at a time.
+ */
+
+/* Stop and continue the virtual CPUs. ERR_PRECONDITION for a VMM that waits for its snapshot. */
 void vmm_pause(struct vmm *v, void (*done)(void *user, const struct err *err), void *user);
 void vmm_resume(struct vmm *v, void (*done)(void *user, const struct err *err), void *user);
+
+/* Where the VM's memory is mapped in its process. It is a private mapping: its anonymous pages are
+ * those that differ from memory_fd. Reads /proc; any thread may use the answer. */
+struct vmm_memory {
+    pid_t pid;
+    uint64_t address, size;
+};
+int vmm_memory(const struct vmm *v, struct vmm_memory *out, struct err *err);
+
+/* Load the device state at state_fd (from its beginning, whatever its offset is; borrowed for the
+ * call) into a VMM that waits and whose memory was filled. The guest stands still until
+ * vmm_resume(). A state that cannot be loaded is the VMM's end: on_end comes too. */
+void vmm_load(struct vmm *v, int state_fd, void (*done)(void *user, const struct err *err),
+              void *user);
+
+/* Device state of a stopped VM in a new sealed memfd at its beginning, which belongs to done. What
+ * the VM wrote is then in its disk's files. */
+#define VMM_STATE_MAX (16 << 20)
+void vmm_save(struct vmm *v, void (*done)(void *user, int state_fd, const struct err *err),
+              void *user);
+
+/* Put a new overlay `new_top`, which must not exist, on the disk; what was its top is frozen from
+ * then on. The VM may run. On failure nothing has changed and there is no such file; when the VM
+ * was destroyed meanwhile, the file may be there. Ends a vmm_merge_disk(). */
+void vmm_switch_disk(struct vmm *v, const char *new_top,
+                     void (*done)(void *user, const struct err *err), void *user);
+
+/* Copy what all layers but the oldest `keep` hold into the top, slowly, while the VM goes on; then
+ * the top stands on those and the VMM has let go of the other files. ERR_CANCELED when the disk was
+ * switched, saved or merged otherwise meanwhile: then the layers are needed as before. */
+void vmm_merge_disk(struct vmm *v, size_t keep, void (*done)(void *user, const struct err *err),
+                    void *user);
+
+/* The disk as the VMM has it now. */
+const struct vmm_disk *vmm_disk(const struct vmm *v);
+
+/* Whether the VM stands still because the host's disk is full. */
+bool vmm_disk_is_full(const struct vmm *v);
 
 /* The newest console output (at most n bytes) into out; how many. For the death record. */
 size_t vmm_console_tail(const struct vmm *v, char *out, size_t n);
 
-/* Kill the VMM, reap it, remove everything in run_dir and run_dir itself; then done(user) (may be
- * NULL) and v is freed. No other callback comes any more. A start that failed did the same. */
+/* Kill the VMM, reap it, remove everything in run_dir and run_dir itself, but no disk; then
+ * done(user) (may be NULL) and v is freed. No other callback comes any more. A start that failed,
+ * or is not over, is undone. */
 void vmm_destroy(struct vmm *v, void (*done)(void *user), void *user);
 
 /* Let go of the VM without touching it (the daemon stops, the sandbox stays). v frees itself in the

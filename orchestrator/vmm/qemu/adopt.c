@@ -20,7 +20,9 @@ static void on_status(void *user, const json_t *result, const struct err *err)
         vm_fail(v, err);
         return;
     }
+    const char *status = json_string_value(json_object_get(result, "status"));
     v->paused = !json_is_true(json_object_get(result, "running"));
+    v->waiting = status && strcmp(status, "inmigrate") == 0;
     log_info("vm adopted", LOG_STR("id", v->id), LOG_INT("pid", v->record.pid),
              LOG_INT("paused", v->paused));
     vm_running(v);

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Every device has its PCI slot here: device order and addresses are part of a snapshot. */
 #define SLOT_DISK    "0x03"
@@ -90,7 +91,7 @@ void qemu_args_base(struct qemu_args *a, const struct qemu_machine *m)
         qemu_args_add(a, "kvm");
     else
         qemu_args_add(a, "tcg,thread=multi,tb-size=%d", TCG_CACHE_MB);
-    add2(a, "-cpu", "max");
+    add2(a, "-cpu", QEMU_CPU);
     add2(a, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 }
 
@@ -99,7 +100,7 @@ static void add_memory(struct qemu_args *a, const struct qemu_machine *m)
     qemu_args_add(a, "-m");
     qemu_args_add(a, "%u", m->memory_mb);
     qemu_args_add(a, "-object");
-    qemu_args_add(a, "memory-backend-file,id=ram,size=%uM,mem-path=/proc/self/fd/%d,share=on",
+    qemu_args_add(a, "memory-backend-file,id=ram,size=%uM,mem-path=/proc/self/fd/%d,share=off",
                   m->memory_mb, QEMU_FD_MEMORY);
     qemu_args_add(a, "-M");
     qemu_args_add(a, "%s,usb=off,vmport=off,memory-backend=ram", m->machine);
@@ -126,19 +127,46 @@ static void add_channels(struct qemu_args *a)
          "virtserialport,id=link0,bus=serial0.0,nr=1,chardev=link,name=" LINK_PORT_NAME);
 }
 
-static void add_disk(struct qemu_args *a)
+static void add_to_set(struct qemu_args *a, int fd, size_t set)
 {
+    qemu_args_add(a, "-add-fd");
+    qemu_args_add(a, "fd=%d,set=%zu", fd, set);
+}
+
+/* The file is opened as part of its format's node, so that it goes when that goes. */
+static void add_layer(struct qemu_args *a, size_t set, const char *options)
+{
+    char backing[32] = QEMU_NODE_ROOTFS;
+    if (set > QEMU_SET_LAYERS)
+        snprintf(backing, sizeof(backing), QEMU_NODE_LAYER "%zu", set - 1);
     qemu_args_add(a, "-blockdev");
-    qemu_args_add(a, "driver=file,node-name=rootfs-file,filename=/proc/self/fd/%d,read-only=on",
-                  QEMU_FD_ROOTFS);
-    add2(a, "-blockdev", "driver=raw,node-name=rootfs,file=rootfs-file,read-only=on");
+    qemu_args_add(a,
+                  "driver=qcow2,node-name=" QEMU_NODE_LAYER "%zu,backing=%s,file.driver=file,"
+                  "file.filename=/dev/fdset/%zu,%s",
+                  set, backing, set, options);
+}
+
+static void add_disk(struct qemu_args *a, size_t nlayers)
+{
+    size_t top = QEMU_SET_LAYERS + nlayers;
+    add_to_set(a, QEMU_FD_ROOTFS, QEMU_SET_ROOTFS);
     qemu_args_add(a, "-blockdev");
-    qemu_args_add(a, "driver=file,node-name=disk-file,filename=/proc/self/fd/%d,discard=unmap",
-                  QEMU_FD_DISK);
-    add2(a, "-blockdev", "driver=qcow2,node-name=disk,file=disk-file,backing=rootfs,discard=unmap");
-    add2(a, "-device",
-         "virtio-blk-pci,id=disk0,drive=disk,werror=enospc,rerror=report,addr=" SLOT_DISK
-         "," VIRTIO);
+    qemu_args_add(a,
+                  "driver=raw,node-name=" QEMU_NODE_ROOTFS ",read-only=on,file.driver=file,"
+                  "file.filename=/dev/fdset/%d,file.read-only=on",
+                  QEMU_SET_ROOTFS);
+    for (size_t i = 0; i < nlayers; i++) {
+        add_to_set(a, QEMU_FD_LAYERS + (int)i, QEMU_SET_LAYERS + i);
+        add_layer(a, QEMU_SET_LAYERS + i, "read-only=on,file.read-only=on");
+    }
+    add_to_set(a, QEMU_FD_TOP, top);
+    add_to_set(a, QEMU_FD_TOP_READ, top);
+    add_layer(a, top, "discard=unmap,file.discard=unmap");
+    qemu_args_add(a, "-device");
+    qemu_args_add(a,
+                  "virtio-blk-pci,id=" QEMU_DISK_ID ",drive=" QEMU_NODE_LAYER
+                  "%zu,werror=enospc,rerror=report,addr=" SLOT_DISK "," VIRTIO,
+                  top);
 }
 
 /* The card is there from the first day and its link is down; a hub port is a network of nothing. It
@@ -162,22 +190,49 @@ static void add_small_devices(struct qemu_args *a)
     add2(a, "-action", "panic=shutdown");
 }
 
+static void add_kernel(struct qemu_args *a, const struct qemu_machine *m)
+{
+    qemu_args_add(a, "-kernel");
+    qemu_args_add(a, "/proc/self/fd/%d", qemu_fd_kernel(m->nlayers));
+    qemu_args_add(a, "-initrd");
+    qemu_args_add(a, "/proc/self/fd/%d", qemu_fd_initramfs(m->nlayers));
+    qemu_args_add(a, "-append");
+    qemu_args_add(a, "%s %s", CMDLINE_ADDED, m->cmdline);
+}
+
 int qemu_args_build(struct qemu_args *a, const struct qemu_machine *m, struct err *err)
 {
     qemu_args_base(a, m);
     add_memory(a, m);
     add_channels(a);
-    add_disk(a);
+    add_disk(a, m->nlayers);
     add_network(a);
     add_small_devices(a);
-    qemu_args_add(a, "-kernel");
-    qemu_args_add(a, "/proc/self/fd/%d", QEMU_FD_KERNEL);
-    qemu_args_add(a, "-initrd");
-    qemu_args_add(a, "/proc/self/fd/%d", QEMU_FD_INITRAMFS);
-    qemu_args_add(a, "-append");
-    qemu_args_add(a, "%s %s", CMDLINE_ADDED, m->cmdline);
+    if (m->cmdline) {
+        add_kernel(a, m);
+    } else {
+        /* A device state without memory has no section of configuration in front. */
+        add2(a, "-global", "migration.send-configuration=off");
+        add2(a, "-incoming", "defer");
+    }
     qemu_args_add(a, "-S");
     if (a->failed)
         return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory for QEMU's command line");
     return 0;
+}
+
+int qemu_args_devices(const char *machine, struct buf *out)
+{
+    static const char *const kept[] = { "-M", "-cpu", "-device" };
+    struct qemu_machine m = { .program = "qemu", .machine = machine, .vcpus = 1, .memory_mb = 1 };
+    struct qemu_args a = { 0 };
+    int rc = qemu_args_build(&a, &m, NULL);
+    for (size_t i = 0; i + 1 < a.n && rc == 0; i++)
+        for (size_t k = 0; k < ARRAY_LEN(kept) && rc == 0; k++)
+            if (strcmp(a.argv[i], kept[k]) == 0 &&
+                !(buf_puts(out, a.argv[i]) && buf_putc(out, ' ') && buf_puts(out, a.argv[i + 1]) &&
+                  buf_putc(out, '\n')))
+                rc = -ENOMEM;
+    qemu_args_deinit(&a);
+    return rc;
 }

@@ -4,7 +4,8 @@
  *   PREPARE -> GREET -> SETUP -> RUNNING
  *
  * QEMU starts with its virtual CPUs stopped (-S), so that what SETUP asks for is true before the
- * guest's first instruction. A failure anywhere goes to vm_fail().
+ * guest's first instruction. A VMM that waits for a snapshot needs no SETUP: all it would ask for
+ * is in the device state. A failure anywhere goes to vm_fail().
  */
 #include "orchestrator/vmm/qemu/vm.h"
 
@@ -14,6 +15,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 
 static void on_step_done(void *user, const json_t *result, const struct err *err);
 
@@ -68,6 +70,11 @@ static void on_step_done(void *user, const json_t *result, const struct err *err
 
 void boot_on_ready(struct vmm *v)
 {
+    if (v->incoming) {
+        v->waiting = v->paused = true;
+        vm_running(v);
+        return;
+    }
     sm_move(&v->sm, VM_SETUP);
     v->setup_step = 0;
     next_step(v);
@@ -118,6 +125,18 @@ static int check_config(const struct vmm_config *c, struct err *err)
     if (c->memory_mb < VMM_MEMORY_MIN_MB || c->memory_mb > VMM_MEMORY_MAX_MB)
         return err_set(err, ERR_INVALID, EINVAL, "a VM has %d to %d MiB of memory, not %u",
                        VMM_MEMORY_MIN_MB, VMM_MEMORY_MAX_MB, c->memory_mb);
+    if (!c->disk.rootfs || !c->disk.top)
+        return err_set(err, ERR_INVALID, EINVAL, "a VM's disk has a root file system and a top");
+    return 0;
+}
+
+/* The caller may close its descriptor before a worker comes to use it. */
+static int take_memory(struct vmm *v, int fd, struct err *err)
+{
+    v->memory_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0 && v->memory_fd < 0)
+        return err_set(err, ERR_EXHAUSTED, errno, "cannot keep the memory of the snapshot: %s",
+                       strerror(errno));
     return 0;
 }
 
@@ -128,14 +147,16 @@ static void on_deferred(struct deferred *d)
     vm_fail(v, &err);
 }
 
-struct vmm *vmm_boot(struct vmm_driver *d, const struct vmm_config *config,
-                     const struct vmm_events *events, void *user,
-                     void (*done)(struct vmm *v, const struct err *err))
+static struct vmm *start(struct vmm_driver *d, const struct vmm_config *config, bool incoming,
+                         const struct vmm_events *events, void *user,
+                         void (*done)(struct vmm *v, const struct err *err))
 {
     struct vmm *v = vm_new(d, config, events, user, done);
     if (!v)
         return NULL;
-    if (!v->err.code && check_config(config, &v->err) == 0) {
+    v->incoming = incoming;
+    if (!v->err.code && check_config(config, &v->err) == 0 &&
+        take_memory(v, incoming ? config->memory_fd : -1, &v->err) == 0) {
         int rc = uv_queue_work(d->loop, &v->work, prepare, on_prepared);
         if (rc == 0)
             return v;
@@ -143,4 +164,18 @@ struct vmm *vmm_boot(struct vmm_driver *d, const struct vmm_config *config,
     }
     defer(d->defer, &v->defer, on_deferred);
     return v;
+}
+
+struct vmm *vmm_boot(struct vmm_driver *d, const struct vmm_config *config,
+                     const struct vmm_events *events, void *user,
+                     void (*done)(struct vmm *v, const struct err *err))
+{
+    return start(d, config, false, events, user, done);
+}
+
+struct vmm *vmm_start(struct vmm_driver *d, const struct vmm_config *config,
+                      const struct vmm_events *events, void *user,
+                      void (*done)(struct vmm *v, const struct err *err))
+{
+    return start(d, config, true, events, user, done);
 }

@@ -52,7 +52,7 @@ struct header {
 
 struct extensions {
     uint32_t type, length;
-    char format[8];
+    char format[8]; /* not terminated, padded with zeros */
     uint32_t end_type, end_length;
 } __attribute__((packed));
 
@@ -64,12 +64,13 @@ static int write_at(int fd, uint64_t offset, const void *data, size_t n)
     return (size_t)w == n ? 0 : -ENOSPC;
 }
 
-static int write_tables(int fd, const char *backing, uint64_t size)
+static int write_tables(int fd, const struct disk_backing *backing, uint64_t size)
 {
-    size_t name = strlen(backing);
+    size_t name = strlen(backing->path);
+    const char *format = backing->qcow2 ? "qcow2" : "raw";
     struct extensions ext = { .type = htobe32(EXT_BACKING_FORMAT),
-                              .length = htobe32(3),
-                              .format = "raw" };
+                              .length = htobe32((uint32_t)strlen(format)) };
+    memcpy(ext.format, format, strlen(format));
     struct header h = {
         .magic = { 'Q', 'F', 'I', 0xfb },
         .version = htobe32(3),
@@ -95,7 +96,7 @@ static int write_tables(int fd, const char *backing, uint64_t size)
     if (rc == 0)
         rc = write_at(fd, sizeof(h), &ext, sizeof(ext));
     if (rc == 0)
-        rc = write_at(fd, sizeof(h) + sizeof(ext), backing, name);
+        rc = write_at(fd, sizeof(h) + sizeof(ext), backing->path, name);
     if (rc == 0)
         rc = write_at(fd, REFCOUNT_TABLE_AT, &block, sizeof(block));
     if (rc == 0)
@@ -103,33 +104,57 @@ static int write_tables(int fd, const char *backing, uint64_t size)
     return rc;
 }
 
-int disk_create(const char *path, const char *backing, uint64_t size_mb, uid_t uid, struct err *err)
+static int give_to(int fd, uid_t uid)
+{
+    return uid != (uid_t)-1 && fchown(fd, uid, uid) < 0 ? -errno : 0;
+}
+
+int disk_create(const char *path, const struct disk_backing *backing, uint64_t size_mb, uid_t uid,
+                struct err *err)
 {
     struct stat base;
-    if (stat(backing, &base) < 0)
-        return err_set(err, ERR_INTERNAL, errno, "cannot open the root file system %s: %s", backing,
-                       strerror(errno));
-    uint64_t size = size_mb << 20;
-    if (size_mb == 0 || size_mb > DISK_MAX_MB || size < (uint64_t)base.st_size)
+    if (stat(backing->path, &base) < 0)
+        return err_set(err, ERR_INTERNAL, errno, "cannot open what the disk stands on, %s: %s",
+                       backing->path, strerror(errno));
+    uint64_t size = size_mb << 20, least = backing->qcow2 ? 0 : (uint64_t)base.st_size;
+    if (size_mb == 0 || size_mb > DISK_MAX_MB || size < least)
         return err_set(err, ERR_INVALID, EINVAL,
                        "a disk of %llu MiB does not hold its root file system of %llu MiB",
-                       (unsigned long long)size_mb, (unsigned long long)base.st_size >> 20);
-    if (strlen(backing) > BACKING_NAME_MAX)
+                       (unsigned long long)size_mb, (unsigned long long)least >> 20);
+    if (strlen(backing->path) > BACKING_NAME_MAX)
         return err_set(err, ERR_INVALID, ENAMETOOLONG,
-                       "the path of the root file system %s is "
-                       "too long",
-                       backing);
+                       "the path of what the disk stands on, %s, is too long", backing->path);
 
     AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_set(err, ERR_INTERNAL, errno, "cannot create the disk %s: %s", path,
                        strerror(errno));
     int rc = write_tables(fd, backing, size);
-    if (rc == 0 && uid != (uid_t)-1 && fchown(fd, uid, uid) < 0)
-        rc = -errno;
+    if (rc == 0)
+        rc = give_to(fd, uid);
     if (rc < 0) {
         unlink(path);
         return err_set(err, ERR_INTERNAL, -rc, "cannot write the disk %s: %s", path, strerror(-rc));
     }
     return TAKE_FD(fd);
+}
+
+int disk_open(const char *path, uid_t uid, struct err *err)
+{
+    struct stat st;
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int rc = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
+    if (rc == 0)
+        rc = S_ISREG(st.st_mode) ? give_to(fd, uid) : -EINVAL;
+    if (rc < 0)
+        return err_set(err, ERR_INTERNAL, -rc, "cannot open the disk %s: %s", path, strerror(-rc));
+    return TAKE_FD(fd);
+}
+
+int disk_reopen(int fd, int flags)
+{
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    int copy = open(path, flags | O_CLOEXEC);
+    return copy < 0 ? -errno : copy;
 }

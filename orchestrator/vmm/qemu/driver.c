@@ -2,10 +2,15 @@
 #include "orchestrator/vmm/qemu/probe.h"
 #include "orchestrator/vmm/qemu/vm.h"
 
+#include "common/base/fileio.h"
 #include "common/base/log.h"
+#include "orchestrator/vmm/qemu/args.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
+
+#define CPUINFO_MAX (16 << 20) /* of /proc/cpuinfo: about 1.5 KiB for each of the host's CPUs */
 
 const char *vmm_end_name(enum vmm_end end)
 {
@@ -20,8 +25,6 @@ const char *vmm_end_name(enum vmm_end end)
         return "vmm_exit";
     case VMM_END_HUNG:
         return "hung";
-    case VMM_END_DISK:
-        return "disk";
     }
     return "unknown";
 }
@@ -48,6 +51,38 @@ static int choose_accelerator(struct vmm_driver *d, const char *accel, struct er
     return 0;
 }
 
+/* With KVM the guest's CPU is the host's: what it can do is the line of flags. */
+static int read_cpu_flags(struct vmm_host *host, struct err *err)
+{
+    struct buf text = { 0 };
+    int rc = file_read("/proc/cpuinfo", CPUINFO_MAX, &text, err);
+    struct str rest = buf_str(&text);
+    while (rc == 0 && rest.p) {
+        struct str line = str_split(&rest, '\n');
+        struct str key = str_trim(str_split(&line, ':'));
+        if (!str_eq(key, STR("flags")) && !str_eq(key, STR("Features")))
+            continue;
+        str_copy(str_trim(line), host->cpu_flags, sizeof(host->cpu_flags));
+        break;
+    }
+    buf_deinit(&text);
+    return rc;
+}
+
+/* What a snapshot of this host is told by. */
+static int describe(struct vmm_driver *d, struct err *err)
+{
+    struct buf devices = { 0 };
+    snprintf(d->host.machine, sizeof(d->host.machine), "%s", d->machine);
+    snprintf(d->host.cpu, sizeof(d->host.cpu), QEMU_CPU);
+    if (qemu_args_devices(d->machine, &devices) == 0)
+        d->devices = buf_take_text(&devices);
+    buf_deinit(&devices);
+    if (!d->devices)
+        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+    return d->host.kvm ? read_cpu_flags(&d->host, err) : 0;
+}
+
 static int probe(struct vmm_driver *d, const struct vmm_driver_options *o, struct err *err)
 {
     int rc = 0;
@@ -65,7 +100,7 @@ static int probe(struct vmm_driver *d, const struct vmm_driver_options *o, struc
     if (rc == 0)
         rc = choose_accelerator(d, o->accel ? o->accel : "auto", err);
     if (rc == 0)
-        snprintf(d->host.machine, sizeof(d->host.machine), "%s", d->machine);
+        rc = describe(d, err);
     return rc;
 }
 
@@ -83,7 +118,7 @@ int vmm_driver_new(struct vmm_driver **out, const struct vmm_driver_options *opt
         options->ping_deadline_ms ? options->ping_deadline_ms : QEMU_PING_DEADLINE_MS;
     int rc = probe(d, options, err);
     if (rc < 0) {
-        free(d);
+        vmm_driver_free(d);
         return rc;
     }
     log_info("vmm", LOG_STR("version", d->host.version), LOG_STR("machine", d->host.machine),
@@ -101,7 +136,14 @@ const struct vmm_host *vmm_driver_host(const struct vmm_driver *d)
 
 void vmm_driver_free(struct vmm_driver *d)
 {
+    if (d)
+        free(d->devices);
     free(d);
+}
+
+const char *vmm_devices_text(const struct vmm_driver *d)
+{
+    return d->devices;
 }
 
 void *vmm_user(const struct vmm *v)
@@ -112,6 +154,16 @@ void *vmm_user(const struct vmm *v)
 bool vmm_is_paused(const struct vmm *v)
 {
     return v->paused;
+}
+
+bool vmm_disk_is_full(const struct vmm *v)
+{
+    return v->disk_full;
+}
+
+const struct vmm_disk *vmm_disk(const struct vmm *v)
+{
+    return &v->disk;
 }
 
 const struct vmm_record *vmm_record(const struct vmm *v)

@@ -1,4 +1,11 @@
-/* A VM that runs: what QEMU tells by itself, and whether it still answers. */
+/*
+ * A VM that runs: what QEMU tells by itself, and whether it still answers.
+ *
+ * A VM whose disk cannot grow, since the host's is full, is stopped by QEMU and keeps the writes
+ * that failed. Each ping continues it, which tries them again: either they fail once more, and the
+ * next ping finds the VM stopped, or the VM goes on.
+ */
+#include "orchestrator/vmm/qemu/op.h"
 #include "orchestrator/vmm/qemu/vm.h"
 
 #include "common/base/log.h"
@@ -25,6 +32,20 @@ static void on_shutdown(struct vmm *v, const json_t *data)
     vm_expect_end(v, QEMU_KILL_MS);
 }
 
+void vm_note_disk(struct vmm *v, bool full)
+{
+    v->disk_retried = false;
+    if (v->disk_full == full)
+        return;
+    v->disk_full = full;
+    if (full)
+        log_warn("vm stands still, the host's disk is full", LOG_STR("id", v->id));
+    else
+        log_info("vm can write its disk again", LOG_STR("id", v->id));
+    if (v->events->on_disk_full && !v->destroying)
+        v->events->on_disk_full(v, full);
+}
+
 /* Told for each request that failed: on a full disk QEMU has stopped the guest, other errors it has
  * handed to the guest. */
 static void on_block_error(struct vmm *v, const json_t *data)
@@ -34,7 +55,7 @@ static void on_block_error(struct vmm *v, const json_t *data)
              strcmp(text_of(data, "operation"), "read") == 0 ? "read" : "write",
              text_of(data, "reason"));
     if (strcmp(text_of(data, "action"), "stop") == 0) {
-        vm_kill(v, VMM_END_DISK, detail);
+        vm_note_disk(v, true);
     } else if (!v->disk_warned) {
         v->disk_warned = true;
         log_warn("vm disk error", LOG_STR("id", v->id), LOG_STR("detail", detail));
@@ -58,14 +79,34 @@ void vm_on_event(struct vmm *v, const char *name, const json_t *data)
         vm_note_end(v, VMM_END_PANIC, "the guest's kernel panicked");
     else if (strcmp(name, "BLOCK_IO_ERROR") == 0)
         on_block_error(v, data);
+    list_for_each_safe (node, &v->ops) {
+        struct vm_op *op = container_of(node, struct vm_op, node);
+        if (op->type->event)
+            op->type->event(op, name, data);
+    }
 }
 
-static void kill_unanswering(struct vmm *v)
+void vm_kill_unanswering(struct vmm *v)
 {
     char detail[128];
     snprintf(detail, sizeof(detail), "QEMU did not answer within %u ms",
              v->driver->ping_deadline_ms);
     vm_kill(v, VMM_END_HUNG, detail);
+}
+
+static void on_retried(void *user, const json_t *result, const struct err *err)
+{
+    struct vmm *v = user;
+    (void)result;
+    if (!err)
+        v->disk_retried = true;
+}
+
+static void retry_writes(struct vmm *v)
+{
+    vm_note_disk(v, true);
+    if (!v->held)
+        (void)!qmp_execute(&v->qmp, "cont", NULL, v->driver->ping_deadline_ms, on_retried, v);
 }
 
 static void on_pong(void *user, const json_t *result, const struct err *err)
@@ -76,15 +117,17 @@ static void on_pong(void *user, const json_t *result, const struct err *err)
         return;
     if (err) {
         if (err->code == ERR_DEADLINE)
-            kill_unanswering(v);
+            vm_kill_unanswering(v);
         return; /* a lost connection is told elsewhere */
     }
     v->paused = !json_is_true(json_object_get(result, "running"));
     const char *status = text_of(result, "status");
-    if (strcmp(status, "io-error") == 0)
-        vm_kill(v, VMM_END_DISK, "the VM's disk could not be written on the host");
-    else if (strcmp(status, "internal-error") == 0)
+    if (strcmp(status, "internal-error") == 0)
         vm_kill(v, VMM_END_EXIT, "QEMU stopped the VM after an internal error");
+    else if (strcmp(status, "io-error") == 0)
+        retry_writes(v);
+    else if (v->disk_retried && !v->paused)
+        vm_note_disk(v, false);
 }
 
 static void on_ping_time(uv_timer_t *timer)
@@ -100,54 +143,9 @@ void vm_running(struct vmm *v)
 {
     unsigned every = v->driver->ping_interval_ms;
     sm_move(&v->sm, VM_RUNNING);
+    v->ran = true;
     uv_timer_start(&v->timer, on_ping_time, every, every);
     void (*done)(struct vmm *, const struct err *) = v->done;
     v->done = NULL;
     done(v, NULL);
-}
-
-static void on_op_done(void *user, const json_t *result, const struct err *err)
-{
-    struct vm_op *op = user;
-    struct vm_op told = *op;
-    (void)result;
-    if (!err)
-        told.v->paused = told.pause;
-    else if (err->code == ERR_DEADLINE)
-        kill_unanswering(told.v);
-    list_remove(&op->node);
-    free(op);
-    told.done(told.user, err);
-}
-
-static void on_op_refused(struct deferred *d)
-{
-    struct vm_op *op = container_of(d, struct vm_op, defer);
-    struct err err;
-    err_fill(&err, ERR_PRECONDITION, "the VM is not running");
-    on_op_done(op, NULL, &err);
-}
-
-static void start_op(struct vmm *v, bool pause, void (*done)(void *user, const struct err *err),
-                     void *user)
-{
-    struct vm_op *op = calloc(1, sizeof(*op));
-    if (!op)
-        abort(); /* nobody could be told */
-    *op = (struct vm_op){ .v = v, .pause = pause, .done = done, .user = user };
-    list_push_back(&v->ops, &op->node);
-    if (sm_state(&v->sm) != VM_RUNNING ||
-        qmp_execute(&v->qmp, pause ? "stop" : "cont", NULL, v->driver->ping_deadline_ms, on_op_done,
-                    op) < 0)
-        defer(v->driver->defer, &op->defer, on_op_refused);
-}
-
-void vmm_pause(struct vmm *v, void (*done)(void *user, const struct err *err), void *user)
-{
-    start_op(v, true, done, user);
-}
-
-void vmm_resume(struct vmm *v, void (*done)(void *user, const struct err *err), void *user)
-{
-    start_op(v, false, done, user);
 }

@@ -6,9 +6,10 @@
 #include "common/base/fileio.h"
 #include "common/base/log.h"
 #include "orchestrator/vmm/qemu/args.h"
-#include "orchestrator/vmm/qemu/disk.h"
+#include "orchestrator/vmm/qemu/chain.h"
 #include "orchestrator/vmm/unix_socket.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -34,10 +35,32 @@ static int open_readable(const char *path, const char *what, struct err *err)
     return fd;
 }
 
-static int make_memory(unsigned mb, struct err *err)
+/* Descriptors in the order of the command line's numbers. */
+struct fd_list {
+    int fd[QEMU_NFDS_MAX];
+    size_t n;
+};
+
+/* Take what was opened, or pass on why it was not. */
+static int keep(struct fd_list *l, int fd)
 {
+    if (fd < 0)
+        return fd;
+    assert(l->n < QEMU_NFDS_MAX);
+    l->fd[l->n++] = fd;
+    return 0;
+}
+
+static int open_memory(struct vmm *v, struct err *err)
+{
+    unsigned mb = v->config.memory_mb;
+    struct stat st;
     if (FAULT_POINT("vmm.memory"))
         return fault("vmm.memory", err);
+    if (v->memory_fd >= 0 && fstat(v->memory_fd, &st) == 0 && st.st_size == (off_t)mb << 20)
+        return TAKE_FD(v->memory_fd);
+    if (v->memory_fd >= 0)
+        return err_set(err, ERR_INVALID, EINVAL, "the memory of the snapshot is not %u MiB", mb);
     AUTO_CLOSE int fd = memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0 || ftruncate(fd, (off_t)mb << 20) < 0)
         return err_set(err, ERR_EXHAUSTED, errno, "cannot make %u MiB of guest memory: %s", mb,
@@ -57,42 +80,67 @@ static int make_socket(const struct vmm *v, const char *name, struct err *err)
     return rc;
 }
 
-static int make_disk(const struct vmm *v, struct err *err)
+static int open_channels(const struct vmm *v, struct fd_list *l, struct err *err)
 {
-    char path[PATH_MAX];
-    if (FAULT_POINT("vmm.overlay"))
-        return fault("vmm.overlay", err);
-    if (vm_path(v, RUN_DISK, path, sizeof(path)) < 0)
-        return err_set(err, ERR_INTERNAL, ENAMETOOLONG, "%s is too long a path", v->run_dir);
-    uid_t uid = v->driver->means.own_uid ? v->config.uid : (uid_t)-1;
-    return disk_create(path, v->config.template.rootfs, v->config.disk_mb, uid, err);
+    static const char *const names[] = { RUN_QMP, RUN_LINK, RUN_CONSOLE };
+    int rc = FAULT_POINT("vmm.socket") ? fault("vmm.socket", err) : 0;
+    for (size_t i = 0; i < ARRAY_LEN(names) && rc == 0; i++)
+        rc = keep(l, make_socket(v, names[i], err));
+    return rc;
 }
 
-static int open_one(const struct vmm *v, enum qemu_fd which, struct err *err)
+/* Made when it is not there. */
+static int open_top(struct vmm *v, struct err *err)
 {
-    const struct vmm_template *t = &v->config.template;
-    switch (which) {
-    case QEMU_FD_MEMORY:
-        return make_memory(v->config.memory_mb, err);
-    case QEMU_FD_QMP:
-        return FAULT_POINT("vmm.socket") ? fault("vmm.socket", err) : make_socket(v, RUN_QMP, err);
-    case QEMU_FD_LINK:
-        return make_socket(v, RUN_LINK, err);
-    case QEMU_FD_CONSOLE:
-        return make_socket(v, RUN_CONSOLE, err);
-    case QEMU_FD_KERNEL:
-        return FAULT_POINT("vmm.template") ? fault("vmm.template", err)
-                                           : open_readable(t->kernel, "kernel", err);
-    case QEMU_FD_INITRAMFS:
-        return open_readable(t->initramfs, "initramfs", err);
-    case QEMU_FD_ROOTFS:
-        return open_readable(t->rootfs, "root file system", err);
-    case QEMU_FD_DISK:
-        return make_disk(v, err);
-    case QEMU_FD_END:
-        break;
-    }
-    return -EINVAL;
+    struct stat st;
+    const struct vmm_disk *d = &v->disk;
+    uid_t uid = v->driver->means.own_uid ? v->config.uid : (uid_t)-1;
+    if (FAULT_POINT("vmm.overlay"))
+        return fault("vmm.overlay", err);
+    if (lstat(d->top, &st) == 0)
+        return disk_open(d->top, uid, err);
+    struct disk_backing backing = chain_backing(d, d->nlayers);
+    int fd = disk_create(d->top, &backing, v->config.disk_mb, uid, err);
+    v->made_top = fd >= 0;
+    return fd;
+}
+
+static int open_disk(struct vmm *v, struct fd_list *l, struct err *err)
+{
+    int top = -1, again = -1;
+    int rc = keep(l, open_readable(v->disk.rootfs, "root file system", err));
+    if (rc == 0)
+        rc = keep(l, top = open_top(v, err));
+    if (rc == 0)
+        rc = keep(l, again = disk_reopen(top, O_RDONLY));
+    if (top >= 0 && again < 0)
+        return err_set(err, ERR_INTERNAL, -again, "cannot open the disk %s: %s", v->disk.top,
+                       strerror(-again));
+    for (size_t i = 0; i < v->disk.nlayers && rc == 0; i++)
+        rc = FAULT_POINT("vmm.layer")
+                 ? fault("vmm.layer", err)
+                 : keep(l, open_readable(v->disk.layers[i], "disk layer", err));
+    return rc;
+}
+
+static int open_template(const struct vmm *v, struct fd_list *l, struct err *err)
+{
+    if (FAULT_POINT("vmm.template"))
+        return fault("vmm.template", err);
+    int rc = keep(l, open_readable(v->config.template.kernel, "kernel", err));
+    return rc < 0 ? rc : keep(l, open_readable(v->config.template.initramfs, "initramfs", err));
+}
+
+static int open_all(struct vmm *v, struct fd_list *l, struct err *err)
+{
+    int rc = keep(l, open_memory(v, err));
+    if (rc == 0)
+        rc = open_channels(v, l, err);
+    if (rc == 0)
+        rc = open_disk(v, l, err);
+    if (rc == 0 && !v->incoming)
+        rc = open_template(v, l, err);
+    return rc;
 }
 
 /* Write the process down before it runs anything, so that no VMM escapes a daemon that dies now. */
@@ -112,7 +160,7 @@ static int write_pid(void *user, pid_t pid, uint64_t ticks, struct err *err)
     return 0;
 }
 
-static int spawn(struct vmm *v, const int *fds, struct err *err)
+static int spawn(struct vmm *v, const struct fd_list *l, struct err *err)
 {
     const struct vmm_driver *d = v->driver;
     struct qemu_machine machine = { .program = d->program,
@@ -121,7 +169,8 @@ static int spawn(struct vmm *v, const int *fds, struct err *err)
                                     .kvm = d->host.kvm,
                                     .vcpus = v->config.vcpus,
                                     .memory_mb = v->config.memory_mb,
-                                    .cmdline = v->config.template.cmdline };
+                                    .nlayers = v->disk.nlayers,
+                                    .cmdline = v->incoming ? NULL : v->config.template.cmdline };
     struct qemu_args args = { 0 };
     uint64_t most_mb = v->config.disk_mb + v->config.disk_mb / 1000 + DISK_SLACK_MB;
     if (most_mb < v->config.memory_mb)
@@ -132,8 +181,8 @@ static int spawn(struct vmm *v, const int *fds, struct err *err)
                               .uid = v->config.uid,
                               .kvm = d->host.kvm,
                               .max_file_size = most_mb << 20,
-                              .fds = fds,
-                              .nfds = QEMU_NFDS,
+                              .fds = l->fd,
+                              .nfds = l->n,
                               .log_fd = v->log_fd,
                               .on_forked = write_pid,
                               .user = v };
@@ -148,11 +197,12 @@ static int spawn(struct vmm *v, const int *fds, struct err *err)
 
 int vm_prepare(struct vmm *v, struct err *err)
 {
-    int fds[QEMU_NFDS], rc = 0;
-    size_t n = 0;
+    struct fd_list l = { 0 };
     int64_t begun = clock_mono_ns();
     if (FAULT_POINT("vmm.run_dir"))
         return fault("vmm.run_dir", err);
+    if (v->incoming && FAULT_POINT("vmm.start"))
+        return fault("vmm.start", err);
     if (chmod(v->run_dir, 0700) < 0)
         return err_set(err, ERR_INTERNAL, errno, "cannot use %s: %s", v->run_dir, strerror(errno));
     v->log_fd = jail_log_new(QEMU_LOG_SIZE);
@@ -160,17 +210,13 @@ int vm_prepare(struct vmm *v, struct err *err)
         return err_set(err, ERR_INTERNAL, -v->log_fd, "cannot make a log in memory: %s",
                        strerror(-v->log_fd));
 
-    while (n < QEMU_NFDS && rc >= 0) {
-        rc = open_one(v, (enum qemu_fd)(QEMU_FD_MEMORY + n), err);
-        if (rc >= 0)
-            fds[n++] = rc;
-    }
+    int rc = open_all(v, &l, err);
     int64_t files = clock_mono_ns();
     if (rc >= 0)
-        rc = spawn(v, fds, err);
+        rc = spawn(v, &l, err);
     /* The VMM has its own: a socket that it does not listen on any more must refuse. */
-    while (n > 0)
-        close(fds[--n]);
+    while (l.n > 0)
+        close(l.fd[--l.n]);
     if (rc >= 0)
         log_debug("vmm started", LOG_STR("id", v->id), LOG_INT("pid", v->child.pid),
                   LOG_INT("files_us", (files - begun) / 1000),

@@ -25,6 +25,12 @@ struct command {
     void *user;
 };
 
+struct passed_fd {
+    struct list node; /* of qmp.fds */
+    int fd;           /* owned */
+    size_t at;        /* bytes of `out` in front of its command */
+};
+
 static void lose(struct qmp *q, const struct err *err);
 static void update_poll(struct qmp *q);
 
@@ -113,22 +119,30 @@ int qmp_execute(struct qmp *q, const char *command, json_t *arguments, unsigned 
     return queue_command(q, command, arguments, timeout_ms, done, user) ? 0 : -ENOMEM;
 }
 
-int qmp_getfd(struct qmp *q, const char *name, int fd, unsigned timeout_ms, qmp_done_cb done,
-              void *user)
+static void passed_fd_free(struct passed_fd *p)
 {
-    if (q->send_fd >= 0)
-        return -EBUSY;
-    AUTO_CLOSE int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (copy < 0)
-        return -errno;
-    size_t before = buf_len(&q->out);
-    json_t *arguments = json_pack("{s:s}", "fdname", name);
-    int rc = qmp_execute(q, "getfd", arguments, timeout_ms, done, user);
-    if (rc < 0)
+    list_remove(&p->node);
+    close(p->fd);
+    free(p);
+}
+
+int qmp_execute_fd(struct qmp *q, const char *command, json_t *arguments, int fd,
+                   unsigned timeout_ms, qmp_done_cb done, void *user)
+{
+    struct passed_fd *p = calloc(1, sizeof(*p));
+    int copy = p ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (copy < 0) {
+        int rc = p ? -errno : -ENOMEM;
+        free(p);
+        json_decref(arguments);
         return rc;
-    q->send_fd = TAKE_FD(copy);
-    q->send_fd_at = before;
-    return 0;
+    }
+    *p = (struct passed_fd){ .fd = copy, .at = buf_len(&q->out) };
+    list_push_back(&q->fds, &p->node);
+    int rc = qmp_execute(q, command, arguments, timeout_ms, done, user);
+    if (rc < 0)
+        passed_fd_free(p);
+    return rc;
 }
 
 static void on_negotiated(void *user, const json_t *result, const struct err *err)
@@ -273,18 +287,27 @@ static void write_some(struct qmp *q)
             struct cmsghdr align;
             char space[CMSG_SPACE(sizeof(int))];
         } control = { 0 };
-        bool with_fd = q->send_fd >= 0 && q->send_fd_at == 0;
-        size_t n = q->send_fd >= 0 && q->send_fd_at ? q->send_fd_at : buf_len(&q->out);
-        struct iovec iov = { .iov_base = buf_head(&q->out), .iov_len = n };
+        struct passed_fd *p = NULL, *next = NULL;
+        list_for_each (node, &q->fds) {
+            struct passed_fd *f = container_of(node, struct passed_fd, node);
+            if (f->at == 0) {
+                p = f;
+            } else {
+                next = f;
+                break;
+            }
+        }
+        struct iovec iov = { .iov_base = buf_head(&q->out),
+                             .iov_len = next ? next->at : buf_len(&q->out) };
         struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-        if (with_fd) {
+        if (p) {
             m.msg_control = control.space;
             m.msg_controllen = sizeof(control.space);
             struct cmsghdr *c = CMSG_FIRSTHDR(&m);
             c->cmsg_level = SOL_SOCKET;
             c->cmsg_type = SCM_RIGHTS;
             c->cmsg_len = CMSG_LEN(sizeof(int));
-            memcpy(CMSG_DATA(c), &q->send_fd, sizeof(int));
+            memcpy(CMSG_DATA(c), &p->fd, sizeof(int));
         }
         ssize_t sent = sendmsg(q->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno == EINTR)
@@ -297,10 +320,10 @@ static void write_some(struct qmp *q)
             lose(q, &err);
             return;
         }
-        if (with_fd)
-            close(TAKE_FD(q->send_fd));
-        else if (q->send_fd >= 0)
-            q->send_fd_at -= (size_t)sent;
+        if (p)
+            passed_fd_free(p);
+        list_for_each (node, &q->fds)
+            container_of(node, struct passed_fd, node)->at -= (size_t)sent;
         buf_consume(&q->out, (size_t)sent);
     }
 }
@@ -345,8 +368,9 @@ static void lose(struct qmp *q, const struct err *err)
 int qmp_open(struct qmp *q, uv_loop_t *loop, const char *path, unsigned timeout_ms,
              const struct qmp_events *events, struct err *err)
 {
-    *q = (struct qmp){ .events = events, .send_fd = -1, .next_id = 1 };
+    *q = (struct qmp){ .events = events, .next_id = 1 };
     list_init(&q->commands);
+    list_init(&q->fds);
     struct command *greeting = calloc(1, sizeof(*greeting));
     if (!greeting)
         return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
@@ -381,8 +405,8 @@ static void handle_closed(struct qmp *q)
     if (--q->open_handles > 0)
         return;
     close(q->fd);
-    if (q->send_fd >= 0)
-        close(q->send_fd);
+    list_for_each_safe (node, &q->fds)
+        passed_fd_free(container_of(node, struct passed_fd, node));
     buf_deinit(&q->in);
     buf_deinit(&q->out);
     q->events->on_closed(q);

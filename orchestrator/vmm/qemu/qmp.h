@@ -39,8 +39,7 @@ struct qmp {
     size_t scanned;       /* bytes of `in` that hold no line end */
     struct list commands; /* sent or to be sent, in order */
     uint64_t next_id;
-    int send_fd;       /* to go with the next bytes written, or -1; owned */
-    size_t send_fd_at; /* bytes of `out` in front of it */
+    struct list fds; /* descriptors to be sent, in order */
 };
 
 /* result is the command's "return" member, borrowed, when err is NULL. ERR_DEADLINE: no answer in
@@ -57,10 +56,10 @@ int qmp_open(struct qmp *q, uv_loop_t *loop, const char *path, unsigned timeout_
 int qmp_execute(struct qmp *q, const char *command, json_t *arguments, unsigned timeout_ms,
                 qmp_done_cb done, void *user);
 
-/* The same for "getfd": QEMU keeps the descriptor under `name`. fd stays the caller's. -EBUSY while
- * an earlier descriptor is still unsent. */
-int qmp_getfd(struct qmp *q, const char *name, int fd, unsigned timeout_ms, qmp_done_cb done,
-              void *user);
+/* The same for a command that takes a descriptor, such as "getfd" and "add-fd". fd stays the
+ * caller's. */
+int qmp_execute_fd(struct qmp *q, const char *command, json_t *arguments, int fd,
+                   unsigned timeout_ms, qmp_done_cb done, void *user);
 
 /* Take what the peer has sent already, without waiting: its last words after it has ended. */
 void qmp_drain(struct qmp *q);

@@ -12,6 +12,8 @@
 
 #include "common/base/fileio.h"
 #include "common/base/log.h"
+#include "orchestrator/vmm/qemu/chain.h"
+#include "orchestrator/vmm/qemu/op.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -50,8 +52,10 @@ struct vmm *vm_new(struct vmm_driver *d, const struct vmm_config *config,
     v->events = events;
     v->user = user;
     v->done = done;
-    v->child.pidfd = v->log_fd = -1;
+    v->child.pidfd = v->log_fd = v->memory_fd = -1;
     v->config = *config;
+    v->config.memory_fd = -1;
+    v->config.disk = (struct vmm_disk){ 0 };
     list_init(&v->ops);
     snprintf(v->id, sizeof(v->id), "%s", config->id);
     v->config.id = v->id;
@@ -61,21 +65,23 @@ struct vmm *vm_new(struct vmm_driver *d, const struct vmm_config *config,
     if (!str_copy(str_of(config->run_dir), v->run_dir, sizeof(v->run_dir)) ||
         vm_path(v, RUN_LINK, v->link.path, sizeof(v->link.path)) < 0)
         err_fill(&v->err, ERR_INVALID, "the path %s is too long for a socket", config->run_dir);
+    if (config->disk.nlayers > VMM_LAYERS_MAX)
+        err_fill(&v->err, ERR_INVALID, "a disk has at most %d layers, not %zu", VMM_LAYERS_MAX,
+                 config->disk.nlayers);
+    else if (chain_copy(&v->disk, &config->disk) < 0)
+        err_fill(&v->err, ERR_EXHAUSTED, "out of memory");
     uv_timer_init(d->loop, &v->timer);
     return v;
 }
 
-/* Texts that come out of a VMM or a guest end in answers and logs: keep what any of them can show.
- */
-static void make_plain(char *text)
+void vm_make_plain(char *text)
 {
     for (; *text; text++)
         if (*text < ' ' || *text > '~')
             *text = '?';
 }
 
-/* What QEMU itself said last, warnings apart, for an error's end: ": <text>" or nothing. */
-static void log_words(const struct vmm *v, char *out, size_t n)
+void vm_log_words(const struct vmm *v, char *out, size_t n)
 {
     AUTO_FREE char *text = malloc(QEMU_LOG_SIZE);
     struct str rest = { text, text ? jail_log_read(v->log_fd, text, QEMU_LOG_SIZE) : 0 };
@@ -120,7 +126,7 @@ static void settle_end(struct vmm *v)
         snprintf(v->detail, sizeof(v->detail), "%s", v->lost_words);
     } else if (!v->end_known) {
         process_exit_text(&v->process.how, how, sizeof(how));
-        log_words(v, words, sizeof(words));
+        vm_log_words(v, words, sizeof(words));
         v->end = VMM_END_EXIT;
         snprintf(v->detail, sizeof(v->detail), "QEMU %s%s", how, words);
     }
@@ -149,7 +155,7 @@ static void on_exit_(struct process *p)
     bool starting = v->done != NULL;
     if (starting && ended_by_itself(v)) {
         process_exit_text(&v->process.how, how, sizeof(how));
-        log_words(v, words, sizeof(words));
+        vm_log_words(v, words, sizeof(words));
         v->err.code = ERR_OK;
         err_fill(&v->err, ERR_INTERNAL, "QEMU %s%s", how, words);
     }
@@ -158,8 +164,13 @@ static void on_exit_(struct process *p)
         return;
     }
     settle_end(v);
-    make_plain(v->detail);
+    vm_make_plain(v->detail);
     sm_move(&v->sm, VM_ENDED);
+    list_for_each_safe (node, &v->ops) {
+        struct vm_op *op = container_of(node, struct vm_op, node);
+        if (op->type->event)
+            op->type->event(op, NULL, NULL);
+    }
     log_info("vm ended", LOG_STR("id", v->id), LOG_STR("end", vmm_end_name(v->end)),
              LOG_STR("detail", v->detail));
     v->events->on_end(v, v->end, v->detail);
@@ -208,11 +219,9 @@ static void on_qmp_lost(struct qmp *q, const struct err *err)
     }
 }
 
-static void handle_closed(struct vmm *v);
-
 static void on_qmp_closed(struct qmp *q)
 {
-    handle_closed(container_of(q, struct vmm, qmp));
+    vm_handle_closed(container_of(q, struct vmm, qmp));
 }
 
 static const struct qmp_events qmp_events = {
@@ -305,6 +314,8 @@ static void remove_run_dir(uv_work_t *work)
     struct err err;
     if (file_remove_tree(v->run_dir, &err) < 0)
         log_error("run directory is left", LOG_STR("id", v->id), LOG_STR("reason", err.msg));
+    if (v->made_top && !v->ran && unlink(v->disk.top) < 0 && errno != ENOENT)
+        log_error("disk is left", LOG_STR("id", v->id), LOG_STR("reason", strerror(errno)));
 }
 
 static void on_removed(uv_work_t *work, int status)
@@ -327,11 +338,15 @@ static void finish(struct vmm *v)
 {
     if (v->log_fd >= 0)
         close(v->log_fd);
+    if (v->memory_fd >= 0)
+        close(v->memory_fd);
     list_for_each_safe (node, &v->ops) {
+        struct vm_op *op = container_of(node, struct vm_op, node);
         list_remove(node);
-        free(container_of(node, struct vm_op, node));
+        op->type->drop(op);
     }
-    make_plain(v->err.msg);
+    chain_free(&v->disk);
+    vm_make_plain(v->err.msg);
     if (v->destroyed)
         v->destroyed(v->destroyed_user);
     else if (v->done)
@@ -339,7 +354,7 @@ static void finish(struct vmm *v)
     free(v);
 }
 
-static void handle_closed(struct vmm *v)
+void vm_handle_closed(struct vmm *v)
 {
     if (--v->open_handles == 0)
         finish(v);
@@ -347,26 +362,29 @@ static void handle_closed(struct vmm *v)
 
 static void on_process_closed(struct process *p)
 {
-    handle_closed(container_of(p, struct vmm, process));
+    vm_handle_closed(container_of(p, struct vmm, process));
 }
 
 static void on_console_closed(struct console *c)
 {
-    handle_closed(container_of(c, struct vmm, console));
+    vm_handle_closed(container_of(c, struct vmm, console));
 }
 
 static void on_timer_closed(uv_handle_t *h)
 {
-    handle_closed(container_of((uv_timer_t *)h, struct vmm, timer));
+    vm_handle_closed(container_of((uv_timer_t *)h, struct vmm, timer));
 }
 
 void vm_close(struct vmm *v)
 {
     sm_move(&v->sm, VM_CLOSING);
     defer_cancel(&v->defer);
-    list_for_each (node, &v->ops)
-        defer_cancel(&container_of(node, struct vm_op, node)->defer);
     v->open_handles = 1 + v->has_process + v->has_qmp + v->has_console;
+    list_for_each (node, &v->ops) {
+        struct vm_op *op = container_of(node, struct vm_op, node);
+        defer_cancel(&op->defer);
+        v->open_handles += op->working;
+    }
     uv_close((uv_handle_t *)&v->timer, on_timer_closed);
     if (v->has_process)
         process_close(&v->process, on_process_closed);

@@ -24,7 +24,6 @@
 #define RUN_LINK    "link.sock"
 #define RUN_CONSOLE "console.sock"
 #define RUN_LOG     "console.log"
-#define RUN_DISK    "disk.qcow2"
 #define RUN_PID     "pid" /* "PID TICKS\n" */
 
 struct vmm_driver {
@@ -34,6 +33,7 @@ struct vmm_driver {
     const char *machine;
     struct jail_means means;
     struct vmm_host host;
+    char *devices; /* vmm_devices_text() */
     unsigned ping_interval_ms, ping_deadline_ms;
 };
 
@@ -41,7 +41,7 @@ enum vm_state {
     VM_PREPARE, /* a worker makes files and process */
     VM_GREET,   /* QMP's greeting and negotiation */
     VM_SETUP,   /* commands before the guest's first instruction */
-    VM_RUNNING, /* or paused */
+    VM_RUNNING, /* or paused, or waiting for a snapshot */
     VM_DYING,   /* killed; waiting for the process */
     VM_ENDED,   /* on_end was told */
     VM_CLEAN,   /* a worker removes run_dir */
@@ -60,7 +60,8 @@ struct vmm {
 
     char id[40];
     char run_dir[PATH_MAX];
-    struct vmm_config config; /* its texts point into this struct */
+    struct vmm_config config; /* its texts point into this struct; but those of the disk */
+    struct vmm_disk disk;     /* as QEMU has it; its texts are owned */
     struct vmm_record record;
     struct link_address link;
 
@@ -69,6 +70,7 @@ struct vmm {
     struct jail_child
         child; /* made by the worker; pidfd -1 when there is none or it was handed on */
     int log_fd;
+    int memory_fd; /* until QEMU has it, or -1 */
 
     struct process process;
     struct qmp qmp;
@@ -76,13 +78,19 @@ struct vmm {
     uv_timer_t timer; /* RUNNING: the next ping; DYING: the time a process may take to end */
     bool has_process, has_qmp, has_console; /* what is open */
     int open_handles;                       /* in CLOSING */
-    struct list ops;                        /* struct vm_op: pauses and resumes under way */
+    struct list ops;                        /* struct vm_op */
 
     bool adopted;
+    bool incoming;   /* started to wait for a snapshot */
+    bool waiting;    /* and it has not come yet */
+    bool made_top;   /* by this start: a failing one takes it back */
+    bool ran;        /* its start is over */
     bool destroying; /* vmm_destroy() was called */
     bool killed;     /* we sent SIGKILL */
     bool paused;
+    bool held; /* whoever owns it wants it paused */
     bool ping_sent;
+    bool disk_full, disk_retried; /* the VM was continued since it was found full */
     bool disk_warned;
     int setup_step;
     struct err err; /* why the start failed */
@@ -90,15 +98,6 @@ struct vmm {
     enum vmm_end end;
     char detail[256];
     char lost_words[256]; /* why the control socket was lost */
-};
-
-struct vm_op {
-    struct list node;
-    struct deferred defer;
-    struct vmm *v;
-    bool pause;
-    void (*done)(void *user, const struct err *err);
-    void *user;
 };
 
 /* vm.c */
@@ -124,11 +123,21 @@ void vm_kill(struct vmm *v, enum vmm_end end, const char *detail);
 void vm_clean(struct vmm *v);
 /* Close every handle, then tell and free. */
 void vm_close(struct vmm *v);
+/* One of what vm_close() waits for is gone. */
+void vm_handle_closed(struct vmm *v);
+/* What QEMU itself said last, warnings apart, for an error's end: ": <text>" or nothing. */
+void vm_log_words(const struct vmm *v, char *out, size_t n);
+/* Texts that come out of a VMM or a guest end in answers and logs: keep what any of them can show.
+ */
+void vm_make_plain(char *text);
 
 /* events.c */
 /* The VM runs: begin to ping it, tell done. */
 void vm_running(struct vmm *v);
 void vm_on_event(struct vmm *v, const char *name, const json_t *data);
+void vm_kill_unanswering(struct vmm *v);
+/* QEMU has stopped the VM since the host's disk is full, or the VM can write again. */
+void vm_note_disk(struct vmm *v, bool full);
 
 /* prepare.c: runs on a worker. Makes v->child or sets *err; then the files are still there. */
 int vm_prepare(struct vmm *v, struct err *err);

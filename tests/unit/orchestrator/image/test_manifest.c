@@ -102,9 +102,10 @@ static void test_write_then_load(void **state)
     assert_memory_equal(&m, &back, sizeof(m));
 
     struct vmm_template boot;
-    image_boot_files(d.path, &back, &boot);
+    char rootfs[PATH_MAX];
+    image_boot_files(d.path, &back, &boot, rootfs);
     assert_string_equal(boot.kernel, tempdir_path(&d, "kernel"));
-    assert_string_equal(boot.rootfs, tempdir_path(&d, "rootfs.ext4"));
+    assert_string_equal(rootfs, tempdir_path(&d, "rootfs.ext4"));
     assert_string_equal(boot.cmdline, "quiet");
     tempdir_deinit(&d);
 }

@@ -83,8 +83,10 @@ int image_manifest_load(const char *dir, struct image_manifest *out, struct err 
     return 0;
 }
 
-void image_boot_files(const char *dir, const struct image_manifest *m, struct vmm_template *out)
+void image_boot_files(const char *dir, const struct image_manifest *m, struct vmm_template *out,
+                      char rootfs[static PATH_MAX])
 {
+    rootfs[0] = '\0';
     (void)dir;
     (void)m;
     *out = (struct vmm_template){ .cmdline = "" };

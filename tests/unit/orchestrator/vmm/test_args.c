@@ -59,7 +59,7 @@ static void test_machine_is_pinned(void **state)
     assert_string_equal(option(&a, "-smp", 0), "cpus=2,sockets=1,cores=2,threads=1");
     assert_string_equal(option(&a, "-m", 0), "512");
     assert_string_equal(option(&a, "-object", 0), "memory-backend-file,id=ram,size=512M,"
-                                                  "mem-path=/proc/self/fd/3,share=on");
+                                                  "mem-path=/proc/self/fd/3,share=off");
     assert_true(has(option(&a, "-accel", 0), "tcg,"));
     qemu_args_deinit(&a);
 
@@ -124,13 +124,73 @@ static void test_devices(void **state)
     assert_true(has(device(&a, "virtserialport"), ",name=" LINK_PORT_NAME));
     assert_true(has(device(&a, "virtio-net-pci"), "id=" QEMU_NIC_ID ","));
     assert_true(has(device(&a, "virtio-net-pci"), ",romfile=,"));
-    assert_true(has(device(&a, "virtio-blk-pci"), ",drive=disk,"));
+    assert_true(has(device(&a, "virtio-blk-pci"), ",drive=disk-2,"));
     assert_true(has(option(&a, "-netdev", 0), "hubport,"));
     assert_null(option(&a, "-netdev", 1));
-    assert_true(has(option(&a, "-blockdev", 0), "/proc/self/fd/9,read-only=on"));
-    assert_true(has(option(&a, "-blockdev", 3), "driver=qcow2,"));
-    assert_string_equal(option(&a, "-kernel", 0), "/proc/self/fd/7");
+    assert_true(has(option(&a, "-blockdev", 0), "node-name=rootfs,read-only=on,"));
+    assert_true(has(option(&a, "-blockdev", 1), "driver=qcow2,node-name=disk-2,backing=rootfs,"));
+    assert_null(option(&a, "-blockdev", 2));
+    assert_string_equal(option(&a, "-add-fd", 0), "fd=7,set=1");
+    assert_string_equal(option(&a, "-kernel", 0), "/proc/self/fd/10");
+    assert_null(option(&a, "-incoming", 0));
     qemu_args_deinit(&a);
+}
+
+static void test_layers_stand_on_each_other(void **state)
+{
+    struct qemu_args a;
+    struct qemu_machine m = machine;
+    (void)state;
+    m.nlayers = 2;
+    build(&a, &m);
+    assert_string_equal(option(&a, "-blockdev", 1),
+                        "driver=qcow2,node-name=disk-2,backing=rootfs,file.driver=file,"
+                        "file.filename=/dev/fdset/2,read-only=on,file.read-only=on");
+    assert_true(has(option(&a, "-blockdev", 2), "node-name=disk-3,backing=disk-2,"));
+    assert_true(has(option(&a, "-blockdev", 3), "node-name=disk-4,backing=disk-3,"));
+    assert_false(has(option(&a, "-blockdev", 3), "read-only"));
+    assert_true(has(device(&a, "virtio-blk-pci"), ",drive=disk-4,"));
+    assert_string_equal(option(&a, "-add-fd", 1), "fd=10,set=2");
+    assert_string_equal(option(&a, "-add-fd", 3), "fd=8,set=4");
+    assert_string_equal(option(&a, "-add-fd", 4), "fd=9,set=4");
+    assert_string_equal(option(&a, "-initrd", 0), "/proc/self/fd/13");
+    qemu_args_deinit(&a);
+    m.nlayers = VMM_LAYERS_MAX;
+    build(&a, &m);
+    qemu_args_deinit(&a);
+}
+
+/* A VMM that waits has no kernel, and every device that one that boots has. */
+static void test_waiting_vmm_has_the_same_devices(void **state)
+{
+    struct qemu_args boots, waits;
+    struct qemu_machine m = machine;
+    (void)state;
+    build(&boots, &m);
+    m.cmdline = NULL;
+    build(&waits, &m);
+    assert_string_equal(option(&waits, "-incoming", 0), "defer");
+    assert_string_equal(option(&waits, "-global", 0), "migration.send-configuration=off");
+    assert_null(option(&waits, "-kernel", 0));
+    assert_null(option(&waits, "-append", 0));
+    for (int i = 0; option(&boots, "-device", i) || option(&waits, "-device", i); i++)
+        assert_string_equal(option(&boots, "-device", i), option(&waits, "-device", i));
+    qemu_args_deinit(&boots);
+    qemu_args_deinit(&waits);
+}
+
+static void test_devices_text(void **state)
+{
+    struct buf text = { 0 };
+    (void)state;
+    assert_int_equal(qemu_args_devices("pc-i440fx-7.2", &text), 0);
+    AUTO_FREE char *s = buf_take_text(&text);
+    buf_deinit(&text);
+    assert_true(has(s, "-M pc-i440fx-7.2,usb=off,vmport=off,memory-backend=ram\n"));
+    assert_true(has(s, "-cpu max\n"));
+    assert_true(has(s, "-device virtio-net-pci,id=net0,"));
+    assert_false(has(s, "/proc/self/fd"));
+    assert_false(has(s, "-m "));
 }
 
 static void test_name_escapes_commas(void **state)
@@ -176,6 +236,9 @@ int main(void)
         cmocka_unit_test(test_every_pci_device_has_its_own_address),
         cmocka_unit_test(test_nothing_but_what_is_named),
         cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_layers_stand_on_each_other),
+        cmocka_unit_test(test_waiting_vmm_has_the_same_devices),
+        cmocka_unit_test(test_devices_text),
         cmocka_unit_test(test_name_escapes_commas),
         cmocka_unit_test(test_template_cmdline_comes_last),
         cmocka_unit_test(test_too_many_arguments_fail),

@@ -25,6 +25,12 @@ static const char *make_backing(off_t size)
     return path;
 }
 
+static int create(const char *path, const char *backing, uint64_t size_mb, uid_t uid,
+                  struct err *err)
+{
+    return disk_create(path, &(struct disk_backing){ .path = backing }, size_mb, uid, err);
+}
+
 /* Standard output of a command; fails when the command does. */
 static size_t run(const char *command, char *out, size_t n)
 {
@@ -61,7 +67,7 @@ static void make_and_check(uint64_t size_mb)
     struct stat st;
     const char *backing = make_backing(3 << 20), *path = tempdir_path(&dir, "disk");
     unlink(path);
-    AUTO_CLOSE int fd = disk_create(path, backing, size_mb, (uid_t)-1, &err);
+    AUTO_CLOSE int fd = create(path, backing, size_mb, (uid_t)-1, &err);
     if (fd < 0)
         fail_msg("%s", err.msg);
     assert_int_equal(fstat(fd, &st), 0);
@@ -109,7 +115,7 @@ static void test_create_gives_it_to_the_uid(void **state)
     if (geteuid() != 0)
         skip();
     const char *path = tempdir_path(&dir, "owned");
-    AUTO_CLOSE int fd = disk_create(path, make_backing(1 << 20), 16, 201000, &err);
+    AUTO_CLOSE int fd = create(path, make_backing(1 << 20), 16, 201000, &err);
     assert_true(fd >= 0);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_uid, 201000);
@@ -122,17 +128,17 @@ static void test_create_refuses(void **state)
     struct err err;
     (void)state;
     const char *backing = make_backing(3 << 20), *path = tempdir_path(&dir, "refused");
-    assert_int_equal(disk_create(path, backing, 2, (uid_t)-1, &err), -EINVAL);
+    assert_int_equal(create(path, backing, 2, (uid_t)-1, &err), -EINVAL);
     assert_int_equal(err.code, ERR_INVALID);
-    assert_int_equal(disk_create(path, backing, 0, (uid_t)-1, &err), -EINVAL);
-    assert_int_equal(disk_create(path, backing, DISK_MAX_MB + 1, (uid_t)-1, &err), -EINVAL);
-    assert_int_equal(disk_create(path, backing, UINT64_MAX, (uid_t)-1, &err), -EINVAL);
-    assert_int_equal(disk_create(path, tempdir_path(&dir, "none"), 16, (uid_t)-1, &err), -ENOENT);
+    assert_int_equal(create(path, backing, 0, (uid_t)-1, &err), -EINVAL);
+    assert_int_equal(create(path, backing, DISK_MAX_MB + 1, (uid_t)-1, &err), -EINVAL);
+    assert_int_equal(create(path, backing, UINT64_MAX, (uid_t)-1, &err), -EINVAL);
+    assert_int_equal(create(path, tempdir_path(&dir, "none"), 16, (uid_t)-1, &err), -ENOENT);
     assert_false(tempdir_exists(&dir, "refused"));
     /* An existing file, or a link to one, is not written through. */
     tempdir_write(&dir, "precious", "x");
     assert_int_equal(symlink(tempdir_path(&dir, "precious"), path), 0);
-    assert_int_equal(disk_create(path, backing, 16, (uid_t)-1, &err), -EEXIST);
+    assert_int_equal(create(path, backing, 16, (uid_t)-1, &err), -EEXIST);
     AUTO_FREE char *text = tempdir_read(&dir, "precious");
     assert_string_equal(text, "x");
 }

@@ -411,18 +411,21 @@ static void test_large_answer_is_taken(void **state)
     assert_false(f->lost);
 }
 
-static void test_getfd_passes_the_descriptor(void **state)
+static void test_descriptors_go_with_their_commands(void **state)
 {
     struct fixture *f = *state;
-    struct answer a = { 0 }, b = { 0 };
+    struct answer a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
     int got = -1;
     struct stat sent_st, got_st;
     tempdir_write(&f->dir, "state", "device state");
     AUTO_CLOSE int fd = open(tempdir_path(&f->dir, "state"), O_RDONLY | O_CLOEXEC);
     open_ready(f);
     assert_int_equal(qmp_execute(&f->q, "stop", NULL, PATIENT_MS, on_answer, &a), 0);
-    assert_int_equal(qmp_getfd(&f->q, "snap", fd, PATIENT_MS, on_answer, &b), 0);
-    assert_int_equal(qmp_getfd(&f->q, "more", fd, PATIENT_MS, on_answer, &b), -EBUSY);
+    assert_int_equal(qmp_execute_fd(&f->q, "getfd", json_pack("{s:s}", "fdname", "snap"), fd,
+                                    PATIENT_MS, on_answer, &b),
+                     0);
+    assert_int_equal(qmp_execute_fd(&f->q, "add-fd", NULL, fd, PATIENT_MS, on_answer, &c), 0);
+    assert_int_equal(qmp_execute(&f->q, "cont", NULL, PATIENT_MS, on_answer, &d), 0);
     assert_string_equal(hear_fd(f, &got), "{\"execute\":\"stop\",\"id\":2}");
     assert_int_equal(got, -1);
     assert_string_equal(hear_fd(f, &got),
@@ -432,9 +435,17 @@ static void test_getfd_passes_the_descriptor(void **state)
     assert_int_equal(fstat(got, &got_st), 0);
     assert_int_equal(sent_st.st_ino, got_st.st_ino);
     close(got);
-    say(f, "{\"return\": {}, \"id\": 2}\n{\"return\": {}, \"id\": 3}\n");
-    run_until(f, &b.done);
-    assert_false(b.failed);
+    got = -1;
+    assert_string_equal(hear_fd(f, &got), "{\"execute\":\"add-fd\",\"id\":4}");
+    assert_true(got >= 0);
+    close(got);
+    got = -1;
+    assert_string_equal(hear_fd(f, &got), "{\"execute\":\"cont\",\"id\":5}");
+    assert_int_equal(got, -1);
+    say(f, "{\"return\": {}, \"id\": 2}\n{\"return\": {}, \"id\": 3}\n"
+           "{\"return\": {}, \"id\": 4}\n{\"return\": {}, \"id\": 5}\n");
+    run_until(f, &d.done);
+    assert_false(b.failed || c.failed || d.failed);
 }
 
 static void test_close_in_an_event(void **state)
@@ -494,7 +505,7 @@ int main(void)
         TEST(test_wrong_greeting_is_lost),
         TEST(test_huge_line_is_lost),
         TEST(test_large_answer_is_taken),
-        TEST(test_getfd_passes_the_descriptor),
+        TEST(test_descriptors_go_with_their_commands),
         TEST(test_close_in_an_event),
         TEST(test_close_when_lost),
         TEST(test_drain_takes_the_last_words),

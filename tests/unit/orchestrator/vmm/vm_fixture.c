@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -22,8 +23,9 @@ static void skip_all(const char *why)
     _exit(SKIP);
 }
 
-static void make_template(struct vmm_template *t)
+static void make_template(struct vm_fixture *f)
 {
+    struct vmm_template *t = &f->template;
     char dir[PATH_MAX / 2], command[PATH_MAX];
     const char *home = getenv("HOME"), *cache = getenv("SANDPIT_TEST_CACHE");
     if (cache)
@@ -36,7 +38,7 @@ static void make_template(struct vmm_template *t)
         skip_all("the guest of this test could not be made");
     snprintf(t->kernel, sizeof(t->kernel), "%s/vmlinuz", dir);
     snprintf(t->initramfs, sizeof(t->initramfs), "%s/initramfs", dir);
-    snprintf(t->rootfs, sizeof(t->rootfs), "%s/rootfs", dir);
+    snprintf(f->rootfs, sizeof(f->rootfs), "%s/rootfs", dir);
     snprintf(t->cmdline, sizeof(t->cmdline), "quiet loglevel=4");
 }
 
@@ -51,7 +53,7 @@ void vm_fixture_init(struct vm_fixture *f, unsigned ping_interval_ms, unsigned p
                                     .ping_deadline_ms = ping_deadline_ms };
     if (getenv("SANDPIT_TEST_DEBUG"))
         log_setup(LOG_LEVEL_DEBUG, "test_vm");
-    make_template(&f->template);
+    make_template(f);
     tempdir_init(&f->dir);
     uv_loop_init(&f->loop);
     defer_queue_init(&f->defer, &f->loop);
@@ -97,25 +99,42 @@ void run_until(struct vm_fixture *f, const bool *flag)
 
 void vm_fixture_tidy(struct vm_fixture *f)
 {
-    struct vm_run *r = f->current;
     unsetenv("SANDPIT_FAULTS");
-    if (r && r->link >= 0)
-        close(r->link);
-    if (r && r->v) {
-        r->destroyed = false;
-        vmm_destroy(r->v, on_destroyed, r);
-        run_until(f, &r->destroyed);
+    for (struct vm_run *r = f->runs; r; r = r->next) {
+        if (r->link >= 0)
+            close(r->link);
+        if (r->v) {
+            r->destroyed = false;
+            vmm_destroy(r->v, on_destroyed, r);
+            run_until(f, &r->destroyed);
+        }
+        vmm_sweep(r->run_dir, NULL);
+        unlink(r->top);
     }
-    f->current = NULL;
-    vmm_sweep(f->run_dir, NULL);
+    f->runs = NULL;
 }
 
-void vm_fixture_config(struct vm_fixture *f, struct vmm_config *config)
+void vm_run_init(struct vm_fixture *f, struct vm_run *r, const char *name)
 {
-    snprintf(f->run_dir, sizeof(f->run_dir), "%s", tempdir_path(&f->dir, "run"));
+    char file[64];
+    bool listed = false;
+    for (const struct vm_run *i = f->runs; i; i = i->next)
+        listed |= i == r;
+    *r = (struct vm_run){ .f = f, .next = listed ? r->next : f->runs, .link = -1 };
+    if (!listed)
+        f->runs = r;
+    snprintf(r->run_dir, sizeof(r->run_dir), "%s", tempdir_path(&f->dir, name));
+    snprintf(file, sizeof(file), "%s.qcow2", name);
+    snprintf(r->top, sizeof(r->top), "%s", tempdir_path(&f->dir, file));
+}
+
+void vm_run_config(const struct vm_run *r, struct vmm_config *config)
+{
     *config = (struct vmm_config){ .id = "itest",
-                                   .run_dir = f->run_dir,
-                                   .template = f->template,
+                                   .run_dir = r->run_dir,
+                                   .template = r->f->template,
+                                   .disk = { .rootfs = r->f->rootfs, .top = r->top },
+                                   .memory_fd = -1,
                                    .vcpus = 1,
                                    .memory_mb = 128,
                                    .disk_mb = 256,
@@ -131,7 +150,14 @@ static void on_end(struct vmm *v, enum vmm_end end, const char *detail)
     snprintf(r->detail, sizeof(r->detail), "%s", detail);
 }
 
-static const struct vmm_events events = { .on_end = on_end };
+static void on_disk_full(struct vmm *v, bool full)
+{
+    struct vm_run *r = vmm_user(v);
+    assert_int_equal(r->full, !full);
+    r->full = full;
+}
+
+static const struct vmm_events events = { .on_end = on_end, .on_disk_full = on_disk_full };
 
 static void on_done(struct vmm *v, const struct err *err)
 {
@@ -145,15 +171,24 @@ static void on_done(struct vmm *v, const struct err *err)
     }
 }
 
+static void make_run_dir(const struct vm_run *r)
+{
+    if (mkdir(r->run_dir, 0700) < 0)
+        assert_int_equal(errno, EEXIST);
+}
+
 void vm_boot_begin(struct vm_fixture *f, struct vm_run *r)
 {
+    vm_run_init(f, r, "run");
+    vm_boot_run(r);
+}
+
+void vm_boot_run(struct vm_run *r)
+{
     struct vmm_config config;
-    *r = (struct vm_run){ .f = f, .link = -1 };
-    f->current = r;
-    vm_fixture_config(f, &config);
-    if (mkdir(f->run_dir, 0700) < 0)
-        assert_int_equal(errno, EEXIST);
-    r->v = vmm_boot(f->driver, &config, &events, r, on_done);
+    vm_run_config(r, &config);
+    make_run_dir(r);
+    r->v = vmm_boot(r->f->driver, &config, &events, r, on_done);
     assert_non_null(r->v);
     assert_false(r->done);
 }
@@ -164,12 +199,25 @@ void vm_boot(struct vm_fixture *f, struct vm_run *r)
     run_until(f, &r->done);
 }
 
+void vm_start(struct vm_run *r, const struct vmm_disk *base, int memory_fd)
+{
+    struct vmm_config config;
+    vm_run_config(r, &config);
+    memcpy(config.disk.layers, base->layers, sizeof(base->layers));
+    config.disk.nlayers = base->nlayers;
+    config.memory_fd = memory_fd;
+    make_run_dir(r);
+    r->v = vmm_start(r->f->driver, &config, &events, r, on_done);
+    assert_non_null(r->v);
+    assert_false(r->done);
+    run_until(r->f, &r->done);
+}
+
 void vm_adopt(struct vm_fixture *f, struct vm_run *r, const struct vmm_record *record)
 {
     struct vmm_config config;
-    *r = (struct vm_run){ .f = f, .link = -1 };
-    f->current = r;
-    vm_fixture_config(f, &config);
+    vm_run_init(f, r, "run");
+    vm_run_config(r, &config);
     r->v = vmm_adopt(f->driver, &config, record, &events, r, on_done);
     assert_non_null(r->v);
     assert_false(r->done);
@@ -207,7 +255,13 @@ void vm_connect(struct vm_run *r)
 
 void vm_boot_up(struct vm_fixture *f, struct vm_run *r)
 {
-    vm_boot(f, r);
+    vm_boot_begin(f, r);
+    vm_wait_up(r);
+}
+
+void vm_wait_up(struct vm_run *r)
+{
+    run_until(r->f, &r->done);
     if (r->failed)
         print_message("boot failed: %s\n", r->err.msg);
     assert_false(r->failed);
@@ -252,8 +306,10 @@ void vm_destroy_begun(struct vm_run *r)
     if (r->link >= 0)
         close(r->link);
     r->link = -1;
-    assert_int_equal(stat(r->f->run_dir, &st), -1);
+    assert_int_equal(stat(r->run_dir, &st), -1);
     assert_int_equal(errno, ENOENT);
+    /* The disk is the owner's to remove, if there was a start that made it. */
+    assert_int_equal(unlink(r->top), r->done ? 0 : -1);
 }
 
 void vm_destroy(struct vm_run *r)
