@@ -3,6 +3,7 @@
 #include "orchestrator/cmd.h"
 #include "orchestrator/image/image.h"
 #include "orchestrator/options.h"
+#include "orchestrator/template/template_snapshot.h"
 #include "orchestrator/store/templates.h"
 
 #include <errno.h>
@@ -13,11 +14,15 @@
 #define PLAIN_EVERY_MS 20000 /* between lines about one step, where there is no terminal */
 #define DETAIL_SHOWN   60
 
+/* Of template_snapshot_host(): the devices are a page of text. */
+#define HOST_TEXT_MAX 65536
+
 static const char help[] =
     "Usage: sandpit image build [OPTION...]\n"
     "       sandpit image list [--data-dir DIR]\n"
     "\n"
-    "build makes a template: a kernel, an initramfs and a root file system, from Debian packages.\n"
+    "build makes a template: a kernel, an initramfs and a root file system, from Debian packages,\n"
+    "booted once and saved. Sandboxes go on from there.\n"
     "What it fetched and unpacked is kept in ~/.cache/sandpit; a changed envd is baked in in\n"
     "seconds, and a run that was interrupted goes on where it was. Needs root.\n"
     "\n"
@@ -27,6 +32,9 @@ static const char help[] =
     "  --envd PATH       the static envd (SANDPIT_ENVD, or the one beside this program)\n"
     "  --refresh         take the newest packages instead of what the cache has\n"
     "  --disk-mb N       virtual size of the disk (4096)\n"
+    "  --memory-mb N     of a sandbox (512)\n"
+    "  --vcpus N         of a sandbox (1 under emulation, 2 with KVM)\n"
+    "  --accel WHICH     auto, kvm or tcg: what sandboxes will run under (auto)\n"
     "  --data-dir DIR    everything that is kept (/var/lib/sandpit)\n";
 
 struct screen {
@@ -87,7 +95,8 @@ static void on_signal(int signum)
 
 static int build(int argc, char **argv)
 {
-    static const char *const settings[] = { "data-dir", "disk-mb", NULL };
+    static const char *const settings[] = { "data-dir", "disk-mb", "memory-mb",
+                                            "vcpus",    "accel",   NULL };
     const char *name = "base", *rootfs = NULL, *envd = NULL;
     bool refresh = false;
     const struct option_spec specs[] = { { "name", &name, NULL },
@@ -111,15 +120,25 @@ static int build(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
 
+    struct err err;
+    AUTO_FREE char *host = malloc(HOST_TEXT_MAX);
+    if (!host || template_snapshot_host(config.accel, host, HOST_TEXT_MAX, &err) < 0) {
+        fprintf(stderr, "sandpit image build: %s\n", host ? err.msg : "out of memory");
+        return CMD_FAILED;
+    }
     struct image_options o = { .data_dir = config.data_dir,
                                .name = name,
                                .rootfs = rootfs,
                                .envd = envd,
                                .disk_mb = config.disk_mb,
+                               .accel = config.accel,
+                               .vcpus = config.vcpus,
+                               .memory_mb = config.memory_mb,
+                               .save = template_snapshot_make,
+                               .host = host,
                                .refresh = refresh };
     struct screen screen = { .is_terminal = isatty(STDOUT_FILENO) };
     struct image_result result;
-    struct err err;
     int64_t began = clock_mono_ms();
     if (image_build(&o, show, &screen, &result, &err) < 0) {
         if (screen.is_terminal)

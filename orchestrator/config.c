@@ -193,6 +193,33 @@ static const char *set_max_sandboxes(struct config *c, const char *value)
     return NULL;
 }
 
+static const char *set_max_per_team(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, CONFIG_MAX_SANDBOXES, &n))
+        return "a number from 0 (no limit of its own) to 1024";
+    c->max_per_team = (unsigned)n;
+    return NULL;
+}
+
+static const char *set_pool_hot(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, CONFIG_MAX_SPARES, &n))
+        return "a number from 0 (none) to 64";
+    c->pool_hot = (unsigned)n;
+    return NULL;
+}
+
+static const char *set_pool_waiting(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, CONFIG_MAX_SPARES, &n))
+        return "a number from 0 (none) to 64";
+    c->pool_waiting = (unsigned)n;
+    return NULL;
+}
+
 static const char *set_default_timeout(struct config *c, const char *value)
 {
     uint64_t n;
@@ -252,6 +279,10 @@ static const struct setting settings[] = {
     { "memory-mb", "N", "of a sandbox (512)", set_memory },
     { "disk-mb", "N", "of a sandbox, virtual (4096)", set_disk },
     { "max-sandboxes", "N", "at once (as many as the memory allows)", set_max_sandboxes },
+    { "max-per-team", "N", "at once, of one team (no limit of its own)", set_max_per_team },
+    { "pool-hot", "N", "restored VMs kept ready, for each template in use (1)", set_pool_hot },
+    { "pool-waiting", "N", "VMM processes kept waiting, for each template in use (1)",
+      set_pool_waiting },
     { "default-timeout", "SECONDS", "of a create that names none (300)", set_default_timeout },
     { "max-lifetime", "SECONDS", "of a sandbox (86400)", set_max_lifetime },
     { "uid-base", "UID", "first of the user ids that VMs run as (200000)", set_uid_base },
@@ -269,6 +300,8 @@ void config_defaults(struct config *c)
         .accel = "auto",
         .memory_mb = 512,
         .disk_mb = 4096,
+        .pool_hot = 1,
+        .pool_waiting = 1,
         .default_timeout_s = 300,
         .max_lifetime_s = 24 * 3600,
         .uid_base = 200000,

@@ -11,6 +11,8 @@
 
 #define CONFIG_MAX_SANDBOXES 1024 /* and so uids: uid_base and the 1,023 that follow */
 
+#define CONFIG_MAX_SPARES 64 /* of each kind, for each template */
+
 struct config {
     char data_dir[PATH_MAX - 256]; /* /var/lib/sandpit */
     char host[64];                 /* address of all listeners; 127.0.0.1 */
@@ -27,6 +29,9 @@ struct config {
     unsigned memory_mb;         /* 512 */
     uint64_t disk_mb;           /* 4096 */
     unsigned max_sandboxes;     /* 0: from the host's memory */
+    unsigned max_per_team;      /* at once; 0: no limit of its own */
+    unsigned pool_hot;          /* restored VMs kept ready, for each template in use; 1 */
+    unsigned pool_waiting;      /* VMM processes kept waiting; 1 */
     unsigned default_timeout_s; /* 300; of v2 creates */
     unsigned max_lifetime_s;    /* 86400 */
     uint32_t uid_base;          /* first uid for VMMs, 200000; needs root */

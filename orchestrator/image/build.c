@@ -1,7 +1,8 @@
 /*
  * image_build(): the steps in order, what of them the cache has, and the publication.
  *
- *     package lists -> kernel -> root file system -> envd baked in -> disk image -> publish
+ *     package lists -> kernel -> root file system -> envd baked in -> disk image -> snapshot ->
+ * publish
  *          '---- only what the cache has not ----'
  *
  * The new build grows in <data_dir>/templates/.new.<build id> and gets its name when it is
@@ -31,7 +32,7 @@
 #define CMDLINE "root=/dev/vda rw quiet cryptomgr.notests sysctl.fs.inotify.max_user_watches=65536"
 
 /* Raised when the same inputs give another build than before. */
-#define BUILD_RECIPE "2"
+#define BUILD_RECIPE "3"
 
 #define SPACE_CACHE_MB 1500 /* free, when packages must be fetched and unpacked */
 
@@ -113,12 +114,14 @@ static void add_made(struct cache_key *key, const char *what, const char *dir)
 static void compute_key(struct build *b)
 {
     struct cache_key key;
-    char disk[32];
-    snprintf(disk, sizeof(disk), "%llu", (unsigned long long)b->o->disk_mb);
+    char sizes[64];
+    snprintf(sizes, sizeof(sizes), "%llu %u %u", (unsigned long long)b->o->disk_mb, b->o->vcpus,
+             b->o->memory_mb);
     cache_key_init(&key, "build");
     cache_key_add(&key, "recipe", STR(BUILD_RECIPE));
     cache_key_add(&key, "cmdline", STR(CMDLINE));
-    cache_key_add(&key, "disk", str_of(disk));
+    cache_key_add(&key, "sizes", str_of(sizes));
+    cache_key_add(&key, "host", str_of(b->o->host));
     cache_key_add(&key, "envd", buf_str(&b->envd.bytes));
     add_made(&key, "kernel", b->kernel_dir);
     if (b->o->rootfs)
@@ -317,10 +320,9 @@ static int make_disk(struct build *b, const char *tree, const struct rootfs_run 
     return rc;
 }
 
-static int publish(struct build *b, struct err *err)
+static void fill_manifest(struct build *b)
 {
     struct image_manifest *m = &b->manifest;
-    begin(b, "publish");
     memcpy(m->build_id, b->out->build_id, sizeof(b->out->build_id));
     snprintf(m->name, sizeof(m->name), "%s", b->o->name);
     snprintf(m->key, sizeof(m->key), "%s", b->key);
@@ -328,7 +330,38 @@ static int publish(struct build *b, struct err *err)
     memcpy(m->envd_version, b->envd.version, sizeof(m->envd_version));
     clock_rfc3339(clock_wall_ns(), m->created);
     m->disk_mb = b->o->disk_mb;
-    int rc = publication_finish(&b->publication, m, b->out, err);
+    m->memory_mb = b->o->memory_mb;
+}
+
+static void on_saving(void *user, const char *what)
+{
+    tell(user, IMAGE_STEP_GOES_ON, what);
+}
+
+static int save(struct build *b, struct err *err)
+{
+    unsigned vcpus = b->o->vcpus;
+    const struct image_save what = { .data_dir = b->o->data_dir,
+                                     .dir = b->publication.new_dir,
+                                     .manifest = &b->manifest,
+                                     .accel = b->o->accel,
+                                     .vcpus = b->o->vcpus,
+                                     .memory_mb = b->o->memory_mb,
+                                     .tell = on_saving,
+                                     .user = b };
+    begin(b, "snapshot");
+    fill_manifest(b);
+    int rc = b->o->save(&what, &vcpus, err);
+    b->manifest.vcpus = vcpus;
+    if (rc == 0)
+        tell(b, IMAGE_STEP_DONE, "");
+    return rc;
+}
+
+static int publish(struct build *b, struct err *err)
+{
+    begin(b, "publish");
+    int rc = publication_finish(&b->publication, &b->manifest, b->out, err);
     if (rc == 0)
         tell(b, IMAGE_STEP_DONE, b->o->name);
     return rc;
@@ -354,6 +387,8 @@ static int run_steps(struct build *b, struct err *err)
     rc = bake(b, tree, &run, err);
     if (rc == 0)
         rc = make_disk(b, tree, &run, err);
+    if (rc == 0 && !command_interrupted())
+        rc = save(b, err);
     if (rc == 0 && command_interrupted())
         rc = err_set(err, ERR_CANCELED, EINTR, "interrupted");
     return rc == 0 ? publish(b, err) : rc;
@@ -385,7 +420,7 @@ static void plan(struct build *b)
     b->has_kernel = kernel && !b->o->refresh;
     b->has_rootfs = rootfs && !b->o->refresh;
     bool lists = !b->has_kernel || (!b->has_rootfs && !b->o->rootfs);
-    b->steps = (lists ? 1U : 0U) + 1 + (b->o->rootfs ? 0U : 1U) + 3;
+    b->steps = (lists ? 1U : 0U) + 1 + (b->o->rootfs ? 0U : 1U) + 4;
 }
 
 /* Before minutes are spent: everything that a step will run. */

@@ -16,13 +16,33 @@ struct vmm_template;
 void image_boot_files(const char *dir, const struct image_manifest *m, struct vmm_template *out,
                       char rootfs[static PATH_MAX]);
 
+/* A build's folder, complete but for its snapshot. */
+struct image_save {
+    const char *data_dir, *dir;
+    const struct image_manifest *manifest;
+    const char *accel; /* auto, kvm, tcg */
+    unsigned vcpus;    /* 0: what suits the accelerator */
+    unsigned memory_mb;
+    void (*tell)(void *user, const char *what);
+    void *user;
+};
+
+/* Boot it once and save it, into <dir>/IMAGE_FILE_LAYER and <dir>/IMAGE_DIR_SNAPSHOT; *vcpus is
+ * what the VM has. 0 or -errno. */
+typedef int (*image_save_cb)(const struct image_save *what, unsigned *vcpus, struct err *err);
+
 struct image_options {
     const char *data_dir;
     const char *name;   /* of the template, "base" */
     const char *rootfs; /* folder or tar archive of the operator's; NULL: Debian, by mmdebstrap */
     const char *envd;   /* static envd; NULL: image_find_envd() */
     uint64_t disk_mb;   /* virtual size of the disk */
-    bool refresh;       /* take the newest packages instead of what the cache has */
+    const char *accel;  /* auto, kvm, tcg; of the VM that is saved */
+    unsigned vcpus;     /* 0: what suits the accelerator */
+    unsigned memory_mb;
+    image_save_cb save;
+    const char *host; /* what a saved VM depends on of this host; part of the key */
+    bool refresh;     /* take the newest packages instead of what the cache has */
 };
 
 /* What is told while an image is built. */

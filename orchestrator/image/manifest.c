@@ -33,7 +33,16 @@ static const struct {
     { IMAGE_FILE_ROOTFS, offsetof(struct image_manifest, rootfs) },
 };
 
-#define FIELDS_MAIN (2 + ARRAY_LEN(texts) + 1) /* format, disk_mb, the texts, files */
+static const struct {
+    const char *key;
+    size_t offset;
+} sizes[] = {
+    { "disk_mb", offsetof(struct image_manifest, disk_mb) },
+    { "vcpus", offsetof(struct image_manifest, vcpus) },
+    { "memory_mb", offsetof(struct image_manifest, memory_mb) },
+};
+
+#define FIELDS_MAIN (2 + ARRAY_LEN(texts) + ARRAY_LEN(sizes)) /* and format, files */
 #define FIELDS_FILE 2
 
 static int bad_field(const char *key, struct err *err)
@@ -87,7 +96,10 @@ static int read_fields(const json_t *root, struct image_manifest *out, struct er
         if (rc < 0)
             return rc;
     }
-    return read_size(root, "disk_mb", &out->disk_mb, err);
+    int rc = 0;
+    for (size_t i = 0; i < ARRAY_LEN(sizes) && rc == 0; i++)
+        rc = read_size(root, sizes[i].key, (void *)((char *)out + sizes[i].offset), err);
+    return rc;
 }
 
 int image_manifest_parse(const char *text, size_t n, struct image_manifest *out, struct err *err)
@@ -112,7 +124,10 @@ static json_t *to_json(const struct image_manifest *m)
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         bad |=
             json_object_set_new(root, texts[i].key, json_string((const char *)m + texts[i].offset));
-    bad |= json_object_set_new(root, "disk_mb", json_integer((json_int_t)m->disk_mb));
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        const uint64_t *v = (const void *)((const char *)m + sizes[i].offset);
+        bad |= json_object_set_new(root, sizes[i].key, json_integer((json_int_t)*v));
+    }
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         const struct image_file *f = (const void *)((const char *)m + files[i].offset);
         bad |= json_object_set_new(

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define IMAGE_FORMAT       1
+#define IMAGE_FORMAT       2
 #define IMAGE_MANIFEST_MAX 16384
 
 /* Names of a build's files in its folder. */
@@ -15,6 +15,8 @@
 #define IMAGE_FILE_INITRAMFS "initramfs"
 #define IMAGE_FILE_ROOTFS    "rootfs.ext4"
 #define IMAGE_FILE_MANIFEST  "manifest.json"
+#define IMAGE_FILE_LAYER     "layer.qcow2" /* what the saved VM wrote to its disk */
+#define IMAGE_DIR_SNAPSHOT   "snapshot"
 
 struct image_file {
     uint64_t size;
@@ -31,6 +33,7 @@ struct image_manifest {
     char source[128];  /* where the root file system came from, for people */
     char cmdline[256]; /* kernel command line, without what the VMM's driver adds */
     uint64_t disk_mb;
+    uint64_t vcpus, memory_mb;
     struct image_file kernel, initramfs;
     struct image_file rootfs; /* sha256 is that of digest_sparse_file() */
 };

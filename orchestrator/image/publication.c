@@ -117,7 +117,9 @@ static int register_build(struct publication *p, const struct image_manifest *m,
 {
     struct db *db = NULL;
     struct store_template template;
-    struct store_build build = { .disk_mb = m->disk_mb };
+    struct store_build build = { .disk_mb = m->disk_mb,
+                                 .vcpus = (unsigned)m->vcpus,
+                                 .memory_mb = (unsigned)m->memory_mb };
     memcpy(build.id, out->build_id, sizeof(build.id));
     memcpy(build.dir, out->dir, sizeof(build.dir));
     memcpy(build.envd_version, m->envd_version, sizeof(build.envd_version));

@@ -1,10 +1,44 @@
-/* Sandboxes end at endAt. One timer, set to the next one. */
+/* At endAt a sandbox ends, or is paused when its creator wanted that. One timer, set to the next
+ * one.
+ */
 #include "orchestrator/sandbox/internal.h"
 
 #include "common/base/clock.h"
+#include "common/base/log.h"
 
 /* endAt is wall-clock time, which can jump: look again at least this often. */
 #define LOOK_MS 10000
+
+/* A pause that failed, on a full disk for one, is tried again after so long. */
+#define PAUSE_AGAIN_NS (INT64_C(30) * 1000000000)
+
+#define ACTOR "deadline"
+
+static void on_paused(void *user, const struct sandbox_timings *t, const struct err *err)
+{
+    struct sandbox *sb = user;
+    (void)t;
+    if (err && sm_state(&sb->sm) == SANDBOX_RUNNING) {
+        log_error("a sandbox that should be paused runs on", LOG_STR("sandbox_id", sb->id),
+                  LOG_STR("reason", err->msg));
+        sb->end_ns = clock_wall_ns() + PAUSE_AGAIN_NS;
+        expiry_rearm(sb->host);
+    }
+    sandbox_unref(sb);
+}
+
+static void expire(struct sandbox *sb)
+{
+    if (own_of(sb)->transition != TRANSITION_NONE)
+        return; /* its end looks again */
+    if (!sb->auto_pause) {
+        sandbox_end(sb, "deadline", "endAt was reached", ACTOR, NULL, NULL);
+        return;
+    }
+    struct sandbox_pause_spec spec = { .memory = sb->auto_pause_memory, .actor = ACTOR };
+    sandbox_ref(sb);
+    sandbox_pause(sb->host, sb->id, NULL, &spec, on_paused, sb);
+}
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -13,7 +47,7 @@ static void on_timer(uv_timer_t *timer)
     list_for_each_safe (node, &h->running) {
         struct sandbox *sb = container_of(node, struct sandbox, node);
         if (sb->end_ns <= now)
-            sandbox_end(sb, "deadline", "endAt was reached", NULL, NULL);
+            expire(sb);
     }
     expiry_rearm(h);
 }
@@ -32,7 +66,8 @@ void expiry_rearm(struct sandbox_host *h)
     int64_t next = INT64_MAX;
     list_for_each (node, &h->running) {
         const struct sandbox *sb = container_of(node, struct sandbox, node);
-        if (sb->end_ns < next)
+        if (own_of((struct sandbox *)(uintptr_t)sb)->transition == TRANSITION_NONE &&
+            sb->end_ns < next)
             next = sb->end_ns;
     }
     int64_t ms = (next - clock_wall_ns()) / 1000000 + 1;

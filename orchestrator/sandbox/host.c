@@ -1,4 +1,5 @@
 #include "orchestrator/sandbox/internal.h"
+#include "orchestrator/sandbox/pool.h"
 
 #include "common/base/clock.h"
 #include "common/base/encode.h"
@@ -8,26 +9,38 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/sysinfo.h>
-
-/* Memory kept for the host itself and, per VM, for the VMM around its guest. */
-#define HOST_RESERVED_MB 1024
-#define VMM_OVERHEAD_MB  96
 
 static const struct sm_rule rules[SANDBOX_NR] = {
-    [SANDBOX_CREATING] = { "creating", SM_TO(SANDBOX_RUNNING) | SM_TO(SANDBOX_ENDED) },
-    [SANDBOX_RUNNING] = { "running", SM_TO(SANDBOX_KILLING) },
+    [SANDBOX_CREATING] = { "creating",
+                           SM_TO(SANDBOX_RUNNING) | SM_TO(SANDBOX_PAUSED) | SM_TO(SANDBOX_ENDED) },
+    [SANDBOX_RUNNING] = { "running", SM_TO(SANDBOX_PAUSING) | SM_TO(SANDBOX_KILLING) },
+    [SANDBOX_PAUSING] = { "pausing", SM_TO(SANDBOX_PAUSED) | SM_TO(SANDBOX_RUNNING) },
+    [SANDBOX_PAUSED] = { "paused", SM_TO(SANDBOX_RESUMING) | SM_TO(SANDBOX_KILLING) },
+    [SANDBOX_RESUMING] = { "resuming", SM_TO(SANDBOX_RUNNING) | SM_TO(SANDBOX_PAUSED) },
     [SANDBOX_KILLING] = { "killing", SM_TO(SANDBOX_ENDED) },
     [SANDBOX_ENDED] = { "ended", 0 },
 };
 
+static const char *ended_by(enum vmm_end end)
+{
+    return end == VMM_END_SHUTDOWN || end == VMM_END_PANIC ? "guest" : "host";
+}
+
 static void on_vm_end(struct vmm *v, enum vmm_end end, const char *detail)
 {
     struct sandbox *sb = vmm_user(v);
-    if (own_of(sb)->create)
-        create_vm_ended(own_of(sb)->create, detail);
-    else if (sm_state(&sb->sm) == SANDBOX_RUNNING)
-        sandbox_end(sb, vmm_end_name(end), detail, NULL, NULL);
+    struct sandbox_own *own = own_of(sb);
+    if (own->spare) {
+        pool_vm_ended(own, detail);
+    } else if (own->create) {
+        create_vm_ended(own->create, detail);
+    } else if (own->vm_ended) {
+        snprintf(own->end_reason, sizeof(own->end_reason), "%s", vmm_end_name(end));
+        snprintf(own->end_detail, sizeof(own->end_detail), "%s", detail);
+        own->vm_ended(own, detail);
+    } else if (sm_state(&sb->sm) == SANDBOX_RUNNING) {
+        sandbox_end(sb, vmm_end_name(end), detail, ended_by(end), NULL, NULL);
+    }
 }
 
 const struct vmm_events sandbox_vmm_events = { .on_end = on_vm_end };
@@ -58,8 +71,16 @@ struct sandbox_host *sandbox_host_new(const struct sandbox_host_options *options
     h->store = options->store;
     h->driver = options->driver;
     list_init(&h->running);
+    list_init(&h->paused);
     list_init(&h->killing);
     list_init(&h->creating);
+    list_init(&h->bases);
+    list_init(&h->base_loads);
+    h->pool = pool_new(h);
+    if (!h->pool) {
+        event_log_deinit(&h->events);
+        return NULL;
+    }
     expiry_init(h);
     return TAKE(h);
 }
@@ -86,6 +107,8 @@ void sandbox_host_usage(const struct sandbox_host *h, struct sandbox_usage *out)
     *out = (struct sandbox_usage){ 0 };
     for (struct map_entry *e = map_next(&h->by_id, NULL); e; e = map_next(&h->by_id, e)) {
         const struct sandbox *sb = e->value;
+        if (own_of(e->value)->spare || sm_state(&sb->sm) == SANDBOX_PAUSED)
+            continue;
         out->sandboxes++;
         out->vcpus += sb->vcpus;
         out->memory_mb += sb->memory_mb;
@@ -97,20 +120,6 @@ unsigned sandbox_host_vcpus(const struct sandbox_host *h)
     if (h->config->vcpus)
         return h->config->vcpus;
     return vmm_driver_host(h->driver)->kvm ? 2 : 1;
-}
-
-unsigned sandbox_host_capacity(const struct sandbox_host *h)
-{
-    struct sysinfo si;
-    if (h->config->max_sandboxes)
-        return h->config->max_sandboxes < SANDBOX_SLOTS ? h->config->max_sandboxes : SANDBOX_SLOTS;
-    if (sysinfo(&si) < 0)
-        return 1;
-    uint64_t total_mb = (uint64_t)si.totalram * si.mem_unit >> 20;
-    if (total_mb <= HOST_RESERVED_MB)
-        return 1;
-    uint64_t n = (total_mb - HOST_RESERVED_MB) / (h->config->memory_mb + VMM_OVERHEAD_MB);
-    return n < 1 ? 1 : (n < SANDBOX_SLOTS ? (unsigned)n : SANDBOX_SLOTS);
 }
 
 int slot_take(struct sandbox_host *h, int wanted)
@@ -126,6 +135,13 @@ int slot_take(struct sandbox_host *h, int wanted)
     return -1;
 }
 
+void slot_give(struct sandbox_own *own)
+{
+    if (own->slot >= 0)
+        own->sb.host->slots[own->slot] = false;
+    own->slot = -1;
+}
+
 uid_t slot_uid(const struct sandbox_host *h, int slot)
 {
     return h->config->jail ? (uid_t)(h->config->uid_base + (unsigned)slot) : (uid_t)-1;
@@ -138,6 +154,10 @@ struct sandbox_own *sandbox_alloc(struct sandbox_host *h, const char *id)
         return NULL;
     struct sandbox *sb = &own->sb;
     own->slot = -1;
+    own->envs = json_object();
+    id_uuid(own->layer_id);
+    id_random_bytes(own->link_secret, sizeof(own->link_secret));
+    list_init(&own->waiters);
     snprintf(sb->id, sizeof(sb->id), "%s", id);
     snprintf(own->run_dir, sizeof(own->run_dir), "%s/run/%s", h->config->data_dir, id);
     sb->host = h;
@@ -147,6 +167,7 @@ struct sandbox_own *sandbox_alloc(struct sandbox_host *h, const char *id)
     sb->disk_mb = h->config->disk_mb;
     sm_init(&sb->sm, "sandbox", id, rules, SANDBOX_CREATING);
     if (!map_set(&h->by_id, str_of(id), sb)) {
+        json_decref(own->envs);
         free(own);
         return NULL;
     }
@@ -163,11 +184,11 @@ void sandbox_unref(struct sandbox *sb)
     if (--sb->refs)
         return;
     struct sandbox_own *own = own_of(sb);
-    if (own->slot >= 0)
-        sb->host->slots[own->slot] = false;
+    slot_give(own);
     map_remove(&sb->host->by_id, str_of(sb->id));
     json_decref(sb->metadata);
     json_decref(sb->config);
+    json_decref(own->envs);
     free(own);
 }
 
@@ -179,9 +200,22 @@ struct sandbox *sandbox_find(struct sandbox_host *h, const char *id, const char 
     return !team_id || strcmp(sb->team_id, team_id) == 0 ? sb : NULL;
 }
 
+struct sandbox *sandbox_lookup(struct sandbox_host *h, const char *id, const char *team_id)
+{
+    struct sandbox *sb = map_get(&h->by_id, str_of(id));
+    if (!sb || sm_state(&sb->sm) < SANDBOX_RUNNING || sm_state(&sb->sm) > SANDBOX_RESUMING)
+        return NULL;
+    return !team_id || strcmp(sb->team_id, team_id) == 0 ? sb : NULL;
+}
+
 struct list *sandbox_host_list(struct sandbox_host *h)
 {
     return &h->running;
+}
+
+struct list *sandbox_host_list_paused(struct sandbox_host *h)
+{
+    return &h->paused;
 }
 
 size_t sandbox_host_count(struct sandbox_host *h, const char *team_id)
@@ -196,6 +230,7 @@ size_t sandbox_host_count(struct sandbox_host *h, const char *team_id)
 
 void sandbox_running(struct sandbox *sb)
 {
+    own_of(sb)->run_began_ns = clock_wall_ns();
     list_push_back(&sb->host->running, &sb->node);
     expiry_rearm(sb->host);
 }
@@ -204,7 +239,7 @@ int sandbox_set_timeout(struct sandbox *sb, int64_t timeout_s, bool extend_only,
 {
     struct sandbox_host *h = sb->host;
     int64_t now = clock_wall_ns();
-    int64_t longest = sb->started_ns + (int64_t)h->config->max_lifetime_s * 1000000000;
+    int64_t longest = own_of(sb)->run_began_ns + (int64_t)h->config->max_lifetime_s * 1000000000;
     if (timeout_s < 0)
         timeout_s = 0;
     if (timeout_s > (int64_t)h->config->max_lifetime_s)
@@ -241,63 +276,33 @@ void sandbox_make_tokens(struct sandbox *sb, bool allow_public_traffic)
     }
 }
 
-void sandbox_fill_config(const struct sandbox_own *own, struct vmm_config *config)
+/* All that no transition is changing; the end of one comes here again. */
+static void end_all(struct list *sandboxes)
 {
-    *config = (struct vmm_config){
-        .id = own->sb.id,
-        .run_dir = own->run_dir,
-        .vcpus = own->sb.vcpus,
-        .memory_mb = own->sb.memory_mb,
-        .disk_mb = own->sb.disk_mb,
-        .uid = slot_uid(own->sb.host, own->slot),
-    };
-}
-
-void sandbox_save(struct sandbox_own *own, const char *state,
-                  void (*done)(void *user, const struct err *err), void *user)
-{
-    const struct sandbox *sb = &own->sb;
-    AUTO_FREE char *metadata = json_dumps(sb->metadata, JSON_COMPACT);
-    AUTO_FREE char *config = json_dumps(sb->config, JSON_COMPACT);
-    struct store_sandbox row = {
-        .started_ns = sb->started_ns,
-        .end_ns = sb->end_ns,
-        .vcpus = sb->vcpus,
-        .memory_mb = sb->memory_mb,
-        .disk_mb = sb->disk_mb,
-        .secure = sb->secure,
-        .private_traffic = sb->traffic_token[0] != '\0',
-        .metadata = metadata,
-        .config = config,
-        .uid = slot_uid(sb->host, own->slot),
-    };
-    snprintf(row.id, sizeof(row.id), "%s", sb->id);
-    snprintf(row.team_id, sizeof(row.team_id), "%s", sb->team_id);
-    snprintf(row.template_id, sizeof(row.template_id), "%s", sb->template_id);
-    snprintf(row.build_id, sizeof(row.build_id), "%s", own->build_id);
-    snprintf(row.alias, sizeof(row.alias), "%s", sb->alias);
-    snprintf(row.envd_version, sizeof(row.envd_version), "%s", sb->envd_version);
-    snprintf(row.state, sizeof(row.state), "%s", state);
-    snprintf(row.run_dir, sizeof(row.run_dir), "%s", own->run_dir);
-    memcpy(row.link_secret, own->link_secret, sizeof(row.link_secret));
-    if (sb->vmm) {
-        row.vmm_pid = vmm_record(sb->vmm)->pid;
-        row.vmm_start_ticks = vmm_record(sb->vmm)->start_ticks;
+    list_for_each_safe (node, sandboxes) {
+        struct sandbox *sb = container_of(node, struct sandbox, node);
+        if (own_of(sb)->transition == TRANSITION_NONE)
+            sandbox_end(sb, "daemon_stopped",
+                        "the daemon was stopped and its sandboxes are ephemeral", "operator", NULL,
+                        NULL);
     }
-    store_sandbox_put(sb->host->store, &row, done, user);
 }
 
 static void on_stop_check(struct deferred *d)
 {
     struct sandbox_host *h = container_of(d, struct sandbox_host, stop_check);
     if (h->kill_all) {
-        list_for_each_safe (node, &h->running) {
-            sandbox_end(container_of(node, struct sandbox, node), "daemon_stopped",
-                        "the daemon was stopped and its sandboxes are ephemeral", NULL, NULL);
-        }
+        end_all(&h->running);
+        end_all(&h->paused);
     }
-    if (h->recovering || !list_empty(&h->creating) || !list_empty(&h->killing) || !h->on_stopped)
+    if (h->recovering || h->busy || !list_empty(&h->creating) || !list_empty(&h->killing) ||
+        !pool_is_empty(h) || !h->on_stopped)
         return;
+    list_for_each_safe (node, &h->paused) {
+        struct sandbox *sb = container_of(node, struct sandbox, node);
+        list_remove(&sb->node);
+        sandbox_unref(sb);
+    }
     list_for_each_safe (node, &h->running) {
         struct sandbox *sb = container_of(node, struct sandbox, node);
         list_remove(&sb->node);
@@ -323,6 +328,7 @@ void sandbox_host_stop(struct sandbox_host *h, bool kill_all, void (*done)(void 
     h->stop_user = user;
     uv_timer_stop(&h->expiry);
     create_cancel_all(h);
+    pool_stop(h);
     sandbox_host_check_stop(h);
 }
 
@@ -331,11 +337,13 @@ static void on_timer_closed(uv_handle_t *handle)
     struct sandbox_host *h = container_of((uv_timer_t *)handle, struct sandbox_host, expiry);
     map_deinit(&h->by_id);
     event_log_deinit(&h->events);
+    source_bases_free(h);
     free(h);
 }
 
 void sandbox_host_free(struct sandbox_host *h)
 {
     defer_cancel(&h->stop_check);
+    pool_free(TAKE(h->pool));
     uv_close((uv_handle_t *)&h->expiry, on_timer_closed);
 }

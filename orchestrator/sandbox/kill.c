@@ -28,6 +28,7 @@ struct kill {
     struct sandbox_own *own;
     struct list waiters;
     struct deferred step;
+    char console[DEATH_CONSOLE_MAX + 1]; /* the guest's last words */
 };
 
 static void on_recorded(void *user, const struct err *err)
@@ -40,6 +41,9 @@ static void on_recorded(void *user, const struct err *err)
                   LOG_STR("reason", err->msg));
     log_info("sandbox ended", LOG_STR("sandbox_id", sb->id), LOG_STR("reason", k->own->end_reason),
              LOG_STR("detail", k->own->end_detail));
+    if (k->own->snapshot_id[0])
+        sandbox_drop_snapshot(h, k->own->snapshot_id);
+    sandbox_collect(h);
     sm_move(&sb->sm, SANDBOX_ENDED);
     sandbox_event(sb, SANDBOX_EVENT_ENDED, k->own->end_reason, k->own->end_detail);
     list_remove(&k->node);
@@ -65,7 +69,9 @@ static void on_vmm_gone(void *user)
                                  .team_id = sb->team_id,
                                  .when_ns = clock_wall_ns(),
                                  .reason = k->own->end_reason,
-                                 .detail = k->own->end_detail };
+                                 .detail = k->own->end_detail,
+                                 .actor = k->own->end_actor,
+                                 .console = k->console };
     store_sandbox_end(sb->host->store, &death, on_recorded, k);
 }
 
@@ -73,6 +79,8 @@ static void on_start(struct deferred *d)
 {
     struct kill *k = container_of(d, struct kill, step);
     struct sandbox *sb = &k->own->sb;
+    if (sb->vmm)
+        k->console[vmm_console_tail(sb->vmm, k->console, DEATH_CONSOLE_MAX)] = '\0';
     if (sb->link)
         guest_link_close(TAKE(sb->link));
     if (sb->vmm)
@@ -91,7 +99,7 @@ static void add_waiter(struct kill *k, void (*done)(void *user, bool found), voi
     list_push_back(&k->waiters, &w->node);
 }
 
-void sandbox_end(struct sandbox *sb, const char *reason, const char *detail,
+void sandbox_end(struct sandbox *sb, const char *reason, const char *detail, const char *actor,
                  void (*done)(void *user, bool found), void *user)
 {
     struct sandbox_own *own = own_of(sb);
@@ -106,8 +114,12 @@ void sandbox_end(struct sandbox *sb, const char *reason, const char *detail,
     own->kill = k;
     list_init(&k->waiters);
     add_waiter(k, done, user);
-    snprintf(own->end_reason, sizeof(own->end_reason), "%s", reason);
-    snprintf(own->end_detail, sizeof(own->end_detail), "%s", detail);
+    /* The texts may be the sandbox's own. */
+    memmove(own->end_reason, reason, strnlen(reason, sizeof(own->end_reason) - 1) + 1);
+    memmove(own->end_detail, detail, strnlen(detail, sizeof(own->end_detail) - 1) + 1);
+    own->end_reason[sizeof(own->end_reason) - 1] = own->end_detail[sizeof(own->end_detail) - 1] =
+        '\0';
+    snprintf(own->end_actor, sizeof(own->end_actor), "%s", actor);
     sm_move(&sb->sm, SANDBOX_KILLING);
     list_remove(&sb->node);
     list_push_back(&sb->host->killing, &k->node);
@@ -128,14 +140,51 @@ static void on_no_kill(struct deferred *d)
     free(n);
 }
 
-void sandbox_kill(struct sandbox_host *h, const char *id, const char *team_id, const char *reason,
+/* A kill that waits for a transition. */
+struct kill_wait {
+    struct transition_waiter waiter;
+    struct sandbox_host *host;
+    char id[SANDBOX_ID_SIZE];
+    char actor[64];
+    void (*done)(void *user, bool found);
+    void *user;
+};
+
+static void on_transition_over(struct transition_waiter *waiter)
+{
+    struct kill_wait *w = container_of(waiter, struct kill_wait, waiter);
+    sandbox_kill(w->host, w->id, NULL, w->actor, w->done, w->user);
+    free(w);
+}
+
+static void kill_later(struct sandbox_own *own, const char *actor,
+                       void (*done)(void *user, bool found), void *user)
+{
+    struct kill_wait *w = calloc(1, sizeof(*w));
+    if (!w)
+        abort(); /* nobody could be told */
+    w->host = own->sb.host;
+    memcpy(w->id, own->sb.id, sizeof(w->id));
+    snprintf(w->actor, sizeof(w->actor), "%s", actor);
+    w->done = done;
+    w->user = user;
+    transition_wait(own, &w->waiter, on_transition_over);
+}
+
+void sandbox_kill(struct sandbox_host *h, const char *id, const char *team_id, const char *actor,
                   void (*done)(void *user, bool found), void *user)
 {
-    struct sandbox *sb = map_get(&h->by_id, str_of(id));
-    bool lives = sb && sm_state(&sb->sm) == SANDBOX_RUNNING;
-    bool joins = sb && own_of(sb)->kill && strcmp(own_of(sb)->end_reason, ASKED_FOR) == 0;
-    if ((lives || joins) && (!team_id || strcmp(sb->team_id, team_id) == 0)) {
-        sandbox_end(sb, ASKED_FOR, reason, done, user);
+    struct sandbox *sb = sandbox_lookup(h, id, team_id);
+    struct sandbox *ending = map_get(&h->by_id, str_of(id));
+    bool joins = ending && own_of(ending)->kill &&
+                 strcmp(own_of(ending)->end_reason, ASKED_FOR) == 0 &&
+                 (!team_id || strcmp(ending->team_id, team_id) == 0);
+    if (sb && own_of(sb)->transition != TRANSITION_NONE) {
+        kill_later(own_of(sb), actor, done, user);
+        return;
+    }
+    if (sb || joins) {
+        sandbox_end(sb ? sb : ending, ASKED_FOR, "killed by a request", actor, done, user);
         return;
     }
     struct no_kill *n = calloc(1, sizeof(*n));

@@ -1,18 +1,31 @@
-/* What an earlier daemon left: each sandbox on record is adopted when its VM still runs and
- * answers, and otherwise ended with a record of why. */
+/*
+ * What an earlier daemon left. Each sandbox on record as running is adopted when its VM still runs
+ * and answers; when the host was started anew meanwhile it is paused from now on, with its disk
+ * alone; otherwise it ended, with a record of why. Paused ones stay so. What no record names is
+ * removed: VMMs, snapshots, layers.
+ */
 #include "orchestrator/sandbox/internal.h"
 
 #include "common/base/clock.h"
+#include "common/base/fileio.h"
 #include "common/base/log.h"
+#include "orchestrator/sandbox/pool.h"
+#include "orchestrator/sandbox/strays.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 struct recover {
     struct sandbox_host *host;
     struct store_job job;
     struct store_sandbox *rows;
+    struct image_of_row { /* under the disk of each */
+        char build_id[ID_UUID_SIZE];
+        char dir[PATH_MAX];
+    } * images;
     size_t nrows, pending;
+    bool host_restarted; /* since the rows were written */
     struct err err;
     void (*done)(void *user, const struct err *err);
     void *user;
@@ -34,11 +47,43 @@ static void keep_row(void *user, const struct store_sandbox *row)
     r->nrows++;
 }
 
+/* A sandbox without its image cannot be resumed; its VM may run all the same. */
+static void find_images(struct recover *r, struct db *db)
+{
+    struct err err;
+    AUTO_FREE struct store_build *build = malloc(sizeof(*build));
+    r->images = calloc(r->nrows ? r->nrows : 1, sizeof(*r->images));
+    if (!build || !r->images) {
+        err_fill(&r->err, ERR_EXHAUSTED, "out of memory reading the sandboxes");
+        return;
+    }
+    for (size_t i = 0; i < r->nrows; i++) {
+        struct image_of_row *image = &r->images[i];
+        if (db_build_find(db, r->rows[i].build_id, build, &err) < 0)
+            continue;
+        memcpy(image->build_id, build->base_build_id, sizeof(image->build_id));
+        memcpy(image->dir, build->base_dir, sizeof(image->dir));
+    }
+}
+
+static int make_dir(struct recover *r, const char *name)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof(path), "%s/%s", r->host->config->data_dir, name);
+    return file_make_dirs(path, 0700, &r->err);
+}
+
 /* On the worker thread. */
 static void load_rows(struct store_job *job, struct db *db)
 {
     struct recover *r = container_of(job, struct recover, job);
-    db_sandbox_load(db, keep_row, r, &r->err);
+    if (make_dir(r, "layers") < 0 || make_dir(r, "snapshots") < 0 || make_dir(r, "run") < 0)
+        return;
+    if (db_sandbox_load(db, keep_row, r, &r->err) == 0 &&
+        host_boot_changed(db, &r->host_restarted, &r->err) == 0)
+        strays_remove(r->host, db, r->rows, r->nrows);
+    if (!r->err.code)
+        find_images(r, db);
 }
 
 static void one_done(struct recover *r)
@@ -51,7 +96,11 @@ static void one_done(struct recover *r)
         free((char *)(uintptr_t)r->rows[i].envs);
     }
     free(r->rows);
+    free(r->images);
+    strays_sweep(r->host);
     r->host->recovering = false;
+    if (!r->err.code && !r->host->stopping)
+        pool_begin(r->host);
     r->done(r->user, r->err.code ? &r->err : NULL);
     sandbox_host_check_stop(r->host); /* which waited for this */
     free(r);
@@ -72,11 +121,13 @@ static void give_up(struct recover *r, const struct store_sandbox *row, const ch
                                  .team_id = row->team_id,
                                  .when_ns = clock_wall_ns(),
                                  .reason = "lost",
-                                 .detail = detail };
+                                 .detail = detail,
+                                 .actor = "host" };
     log_warn("sandbox was lost while no daemon ran", LOG_STR("sandbox_id", row->id),
              LOG_STR("reason", detail));
     vmm_sweep(row->run_dir, &vm);
     store_sandbox_end(r->host->store, &death, on_ended, r);
+    sandbox_collect(r->host);
 }
 
 static const struct store_sandbox *row_of(const struct recover *r, const char *id)
@@ -96,12 +147,28 @@ static void on_resumed(void *user, const struct err *err)
     sm_move(&sb->sm, SANDBOX_RUNNING);
     sandbox_running(sb);
     if (err) {
-        sandbox_end(sb, "lost", err->msg, NULL, NULL);
+        sandbox_end(sb, "lost", err->msg, "host", NULL, NULL);
     } else {
         sandbox_event(sb, SANDBOX_EVENT_RUNNING, "adopted", NULL);
         log_info("sandbox adopted", LOG_STR("sandbox_id", sb->id));
     }
     one_done(r);
+}
+
+/* The overlay that a snapshot names before there is any (checkpoint.c): the last daemon ended in
+ * between when the VM has not opened it. */
+static void settle_layer(struct sandbox_own *own)
+{
+    char path[PATH_MAX];
+    layer_path(own->sb.host, own->layer_id, path);
+    if (!own->parent_layer_id[0] || process_has_open(vmm_record(own->sb.vmm)->pid, path))
+        return;
+    log_warn("a snapshot under way was lost with the last daemon",
+             LOG_STR("sandbox_id", own->sb.id));
+    unlink(path);
+    memcpy(own->layer_id, own->parent_layer_id, sizeof(own->layer_id));
+    own->parent_layer_id[0] = '\0';
+    sandbox_save(own, "running", NULL, NULL);
 }
 
 static void on_adopted(struct vmm *v, const struct err *err)
@@ -118,6 +185,7 @@ static void on_adopted(struct vmm *v, const struct err *err)
         sandbox_unref(sb);
         return;
     }
+    settle_layer(own);
     /* The last daemon may have ended while the VM was stopped. The link goes first, so that the
      * guest finds the marker as soon as it runs. */
     sb->link = guest_link_new(r->host->loop, r->host->defer, vmm_link_address(v), own->link_secret,
@@ -125,7 +193,7 @@ static void on_adopted(struct vmm *v, const struct err *err)
     if (!sb->link) {
         own->recover = NULL;
         sm_move(&sb->sm, SANDBOX_RUNNING);
-        sandbox_end(sb, "lost", no_memory, NULL, NULL);
+        sandbox_end(sb, "lost", no_memory, "host", NULL, NULL);
         one_done(r);
         return;
     }
@@ -153,6 +221,15 @@ static void fill(struct sandbox_own *own, const struct store_sandbox *row)
         sb->metadata = json_object();
     if (!sb->config)
         sb->config = json_object();
+    json_decref(own->envs);
+    own->envs = json_loads(row->envs, 0, NULL);
+    if (!own->envs)
+        own->envs = json_object();
+    snprintf(own->base_build_id, sizeof(own->base_build_id), "%s", row->base_build_id);
+    snprintf(own->layer_id, sizeof(own->layer_id), "%s", row->layer_id);
+    snprintf(own->parent_layer_id, sizeof(own->parent_layer_id), "%s", row->layer_parent_id);
+    sb->create_timeout_s = row->create_timeout_s;
+    sandbox_read_lifecycle(sb);
     sb->secure = row->secure;
     sandbox_make_tokens(sb, !row->private_traffic);
     memcpy(own->link_secret, row->link_secret, sizeof(own->link_secret));
@@ -166,25 +243,63 @@ static int slot_of(struct sandbox_host *h, uid_t uid)
     return slot_take(h, (int)(uid - h->config->uid_base));
 }
 
-static void recover_one(struct recover *r, const struct store_sandbox *row)
+static void list_paused(struct sandbox *sb)
+{
+    sm_move(&sb->sm, SANDBOX_PAUSED);
+    list_push_back(&sb->host->paused, &sb->node);
+}
+
+static void on_paused_saved(void *user, const struct err *err)
+{
+    struct recover *r = user;
+    if (err)
+        log_error("a sandbox is not written down as paused", LOG_STR("reason", err->msg));
+    one_done(r);
+}
+
+static void recover_paused(struct recover *r, struct sandbox_own *own,
+                           const struct store_sandbox *row)
+{
+    struct sandbox *sb = &own->sb;
+    struct vmm_record vm = { .pid = row->vmm_pid, .start_ticks = row->vmm_start_ticks };
+    vmm_sweep(row->run_dir, &vm);
+    snprintf(own->snapshot_id, sizeof(own->snapshot_id), "%s", row->snapshot_id);
+    sb->filesystem_only = row->filesystem_only;
+    sb->unresponsive_at_pause = row->unresponsive;
+    list_paused(sb);
+    one_done(r);
+}
+
+/* Its VM went with the host; its disk is as its guest last wrote it out. */
+static void recover_from_disk(struct recover *r, struct sandbox_own *own,
+                              const struct store_sandbox *row)
+{
+    struct sandbox *sb = &own->sb;
+    log_warn("the host was started anew: the sandbox is paused, with its disk alone",
+             LOG_STR("sandbox_id", sb->id));
+    vmm_sweep(row->run_dir, NULL);
+    sb->filesystem_only = true;
+    sb->end_ns = clock_wall_ns();
+    list_paused(sb);
+    sandbox_save(own, "paused", on_paused_saved, r);
+}
+
+static void recover_running(struct recover *r, struct sandbox_own *own,
+                            const struct store_sandbox *row)
 {
     struct sandbox_host *h = r->host;
-    if (strcmp(row->state, "running") != 0) {
-        give_up(r, row, "the daemon ended while the sandbox was being made or ended");
-        return;
-    }
-    struct sandbox_own *own = sandbox_alloc(h, row->id);
-    if (!own) {
-        give_up(r, row, "out of memory");
-        return;
-    }
-    fill(own, row);
-    own->slot = slot_of(h, row->uid);
-    own->recover = r;
     struct vmm_config config;
     struct vmm_record vm = { .pid = row->vmm_pid, .start_ticks = row->vmm_start_ticks };
-    sandbox_fill_config(own, &config);
-    config.uid = row->uid;
+    own->slot = slot_of(h, row->uid);
+    own->recover = r;
+    own->loaded = true;
+    config = (struct vmm_config){ .id = own->sb.id,
+                                  .run_dir = own->run_dir,
+                                  .vcpus = own->sb.vcpus,
+                                  .memory_mb = own->sb.memory_mb,
+                                  .disk_mb = own->sb.disk_mb,
+                                  .uid = row->uid,
+                                  .memory_fd = -1 };
     own->sb.vmm = vmm_adopt(h->driver, &config, &vm, &sandbox_vmm_events, &own->sb, on_adopted);
     if (!own->sb.vmm) {
         own->recover = NULL;
@@ -192,6 +307,29 @@ static void recover_one(struct recover *r, const struct store_sandbox *row)
         sandbox_unref(&own->sb);
         give_up(r, row, "out of memory");
     }
+}
+
+static void recover_one(struct recover *r, const struct store_sandbox *row)
+{
+    bool paused = strcmp(row->state, "paused") == 0;
+    if (!paused && strcmp(row->state, "running") != 0) {
+        give_up(r, row, "the daemon ended while the sandbox was being made or ended");
+        return;
+    }
+    struct sandbox_own *own = sandbox_alloc(r->host, row->id);
+    if (!own) {
+        give_up(r, row, "out of memory");
+        return;
+    }
+    fill(own, row);
+    memcpy(own->image_build_id, r->images[row - r->rows].build_id, sizeof(own->image_build_id));
+    memcpy(own->image_dir, r->images[row - r->rows].dir, sizeof(own->image_dir));
+    if (paused)
+        recover_paused(r, own, row);
+    else if (r->host_restarted)
+        recover_from_disk(r, own, row);
+    else
+        recover_running(r, own, row);
 }
 
 static void on_rows(struct store_job *job)

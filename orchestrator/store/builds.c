@@ -58,6 +58,18 @@ int build_load_layers(struct db *db, struct store_build *b, struct err *err)
     return db_layer_chain(db, b->layer_id, b->layers, &b->nlayers, err);
 }
 
+int db_build_find(struct db *db, const char *id, struct store_build *out, struct err *err)
+{
+    AUTO_STMT sqlite3_stmt *st = NULL;
+    int rc = db_query(db, &st, err, BUILD_SELECT "WHERE b.id = ?", "s", id);
+    if (rc == 0)
+        rc = db_step(db, st, err);
+    if (rc == 0)
+        return err_set(err, ERR_NOT_FOUND, ENOENT, "build %s is not on record", id);
+    rc = rc < 0 ? rc : read_build(st, out, err);
+    return rc ? rc : build_load_layers(db, out, err);
+}
+
 int build_publish(struct db *db, const char *template_id, const char *tag, struct store_build *b,
                   struct err *err)
 {

@@ -64,6 +64,9 @@ int db_template_find(struct db *db, const char *team_id, const char *ref,
 int db_template_resolve(struct db *db, const char *team_id, const char *ref,
                         struct store_template *out, struct store_build *build, struct err *err);
 
+/* The build with an id, with its layers: ERR_NOT_FOUND when there is none. */
+int db_build_find(struct db *db, const char *id, struct store_build *out, struct err *err);
+
 /* Make a finished image known under a name and let the tag "default" stand for it from now on; the
  * template is made when there is none of that name. team_id NULL: the operator's, public to all.
  * build->id, dir, sizes and envd_version are taken as given (an empty id is filled in); the rest is

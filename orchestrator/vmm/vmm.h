@@ -9,6 +9,7 @@
 #include "common/base/err.h"
 #include "common/io/defer.h"
 #include "orchestrator/link/guest_link.h"
+#include "orchestrator/vmm/memory.h"
 
 #include <limits.h>
 #include <uv.h>
@@ -152,10 +153,6 @@ void vmm_resume(struct vmm *v, void (*done)(void *user, const struct err *err), 
 
 /* Where the VM's memory is mapped in its process. It is a private mapping: its anonymous pages are
  * those that differ from memory_fd. Reads /proc; any thread may use the answer. */
-struct vmm_memory {
-    pid_t pid;
-    uint64_t address, size;
-};
 int vmm_memory(const struct vmm *v, struct vmm_memory *out, struct err *err);
 
 /* Load the device state at state_fd (from its beginning, whatever its offset is; borrowed for the

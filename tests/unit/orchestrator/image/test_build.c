@@ -54,6 +54,15 @@ static void write_module(const struct tempdir *d, const char *name)
     assert_int_equal(file_replace(tempdir_path(d, path), &file, sizeof(file), 0644, NULL), 0);
 }
 
+/* In the place of a VM that is booted and saved. */
+static int save(const struct image_save *what, unsigned *vcpus, struct err *err)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof(path), "%s/" IMAGE_FILE_LAYER, what->dir);
+    *vcpus = 3;
+    return file_replace(path, "layer", 5, 0444, err);
+}
+
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
@@ -68,7 +77,11 @@ static int setup(void **state)
     f->o = (struct image_options){ .data_dir = tempdir_path(&f->dir, "data"),
                                    .name = "base",
                                    .envd = STATIC_PROGRAM,
-                                   .disk_mb = 16 };
+                                   .disk_mb = 16,
+                                   .memory_mb = 512,
+                                   .accel = "tcg",
+                                   .host = "a host",
+                                   .save = save };
     *state = f;
     return 0;
 }

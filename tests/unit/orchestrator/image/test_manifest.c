@@ -10,9 +10,10 @@
 #define DIGEST "b2b9d602a316b2dbd4870911aa07d40bf0b3f59c4d0147c7bc7e18c049a01fab"
 
 static const char good[] =
-    "{\"format\":1,\"build_id\":\"b1\",\"name\":\"base\",\"key\":\"k\",\"created\":\"t\","
+    "{\"format\":2,\"build_id\":\"b1\",\"name\":\"base\",\"key\":\"k\",\"created\":\"t\","
     "\"envd_version\":\"0.6.13\",\"source\":\"s\",\"kernel_version\":\"6.1\",\"cmdline\":\"quiet\","
-    "\"disk_mb\":4096,\"files\":{\"kernel\":{\"size\":6,\"sha256\":\"" DIGEST "\"},"
+    "\"disk_mb\":4096,\"vcpus\":1,\"memory_mb\":512,\"files\":{\"kernel\":{\"size\":6,\"sha256\":"
+    "\"" DIGEST "\"},"
     "\"initramfs\":{\"size\":9,\"sha256\":\"" DIGEST "\"},"
     "\"rootfs.ext4\":{\"size\":4,\"sha256\":\"" DIGEST "\"}}}";
 
@@ -44,6 +45,8 @@ static void test_parse_takes_every_field(void **state)
     assert_string_equal(m.cmdline, "quiet");
     assert_string_equal(m.envd_version, "0.6.13");
     assert_int_equal(m.disk_mb, 4096);
+    assert_int_equal(m.vcpus, 1);
+    assert_int_equal(m.memory_mb, 512);
     assert_int_equal(m.initramfs.size, 9);
     assert_string_equal(m.rootfs.sha256, DIGEST);
 }
@@ -52,13 +55,14 @@ static void test_parse_is_strict(void **state)
 {
     (void)state;
     char long_name[200];
-    assert_refused("\"format\":1", "\"format\":2", "format");
-    assert_refused("\"format\":1", "\"format\":\"1\"", "format");
+    assert_refused("\"format\":2", "\"format\":1", "format");
+    assert_refused("\"format\":2", "\"format\":\"2\"", "format");
     assert_refused("\"name\":\"base\"", "\"name\":3", "name");
     assert_refused("\"name\":\"base\",", "", "missing");
     assert_refused("\"name\":\"base\"", "\"name\":\"base\",\"more\":1", "unknown");
     assert_refused("\"name\":\"base\"", "\"name\":\"a\\u0000b\"", "");
     assert_refused("\"disk_mb\":4096", "\"disk_mb\":0", "disk_mb");
+    assert_refused("\"vcpus\":1", "\"vcpus\":\"1\"", "vcpus");
     assert_refused("\"disk_mb\":4096", "\"disk_mb\":-1", "disk_mb");
     assert_refused("\"size\":9", "\"size\":9.5", "size");
     assert_refused("\"size\":9,", "\"size\":9,\"size\":9,", "");

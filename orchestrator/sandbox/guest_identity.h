@@ -1,0 +1,28 @@
+/* What a sandbox's envd is told over the guest link. */
+#ifndef ORCHESTRATOR_SANDBOX_GUEST_IDENTITY_H
+#define ORCHESTRATOR_SANDBOX_GUEST_IDENTITY_H
+
+#include "orchestrator/sandbox/internal.h"
+
+typedef void (*guest_done_cb)(void *user, const ProtobufCMessage *response, const struct err *err);
+
+/* Each starts a call and returns its handle for guest_link_cancel(), or NULL when memory is out. */
+
+/* Who is there; the answer says which protocol it speaks. */
+struct guest_call *guest_hello(struct sandbox_own *own, unsigned timeout_ms, guest_done_cb done,
+                               void *user);
+/* -EPROTO with a sentence unless this daemon speaks the guest's protocol. */
+int guest_check_hello(const ProtobufCMessage *response, struct err *err);
+
+/* Everything that makes the guest this sandbox: ids, environment, token, clock, entropy, and the
+ * sandbox's own link secret. When it was answered, guest_link_set_secret() must follow. */
+struct guest_call *guest_configure(struct sandbox_own *own, guest_done_cb done, void *user);
+
+/* Clock and entropy of a guest that stood still. */
+struct guest_call *guest_refresh(struct sandbox_own *own, guest_done_cb done, void *user);
+
+/* Finish what is in flight, and with `sync` write the file systems out. */
+struct guest_call *guest_quiesce(struct sandbox_own *own, bool sync, unsigned timeout_ms,
+                                 guest_done_cb done, void *user);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * Spares: VMs that come some of the way to a sandbox before anybody asks for one. A hot spare was
+ * restored, ran until envd answered, and stands still; a waiting one is a VMM's process alone.
+ * Neither has an identity, and both count in no list of sandboxes.
+ */
+#ifndef ORCHESTRATOR_SANDBOX_POOL_H
+#define ORCHESTRATOR_SANDBOX_POOL_H
+
+#include "orchestrator/sandbox/internal.h"
+
+/* Images that spares are kept for at once, those used last. */
+#define POOL_IMAGES 4
+
+struct pool *pool_new(struct sandbox_host *h);
+
+/* A spare for this source, a hot one first, or NULL. The caller's from now on: its own->create is
+ * set next; restore_start() takes it the rest of the way. */
+struct sandbox_own *pool_claim(struct sandbox_host *h, const struct source *source);
+
+/* A sandbox was made from this source: spares for the next one are made in the background. */
+void pool_used(struct sandbox_host *h, struct source *source);
+
+/* Fill the pool for the template that creates name by default. */
+void pool_begin(struct sandbox_host *h);
+
+/* The VM of a spare ended. */
+void pool_vm_ended(struct sandbox_own *own, const char *detail);
+
+/* End all spares and make no more; pool_is_empty() tells when they are gone, and then
+ * sandbox_host_check_stop() is called. */
+void pool_stop(struct sandbox_host *h);
+bool pool_is_empty(const struct sandbox_host *h);
+void pool_free(struct pool *p);
+
+#endif

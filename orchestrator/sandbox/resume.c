@@ -1,0 +1,553 @@
+/*
+ * Make a paused sandbox run again. With its memory:
+ *
+ *   SOURCE -> RESTORE -> RECORD -> CONT -> REFRESH -> DONE
+ *
+ * and from its disk alone:
+ *
+ *   SOURCE -> FORGET -> BOOT -> HELLO -> CONFIGURE -> RECORD_BOOT -> DONE
+ *
+ * RECORD comes before the guest's first instruction: from there on its disk is not the snapshot's
+ * any more, and a later daemon must take the VM over or start from the disk. FORGET says the same
+ * of a sandbox that is booted although its memory was kept.
+ *
+ * A failure before CONT or FORGET leaves the sandbox paused as it was; a later one leaves it paused
+ * with its disk alone, since its guest ran.
+ */
+#include "orchestrator/sandbox/internal.h"
+
+#include "common/base/clock.h"
+#include "common/base/fault.h"
+#include "common/base/fileio.h"
+#include "common/base/log.h"
+#include "orchestrator/sandbox/guest_identity.h"
+#include "orchestrator/sandbox/restore.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define BOOT_DEADLINE_MS 120000
+
+enum resume_state {
+    RESUME_SOURCE,
+    RESUME_RESTORE,
+    RESUME_RECORD,
+    RESUME_CONT,
+    RESUME_REFRESH,
+    RESUME_FORGET,
+    RESUME_BOOT,
+    RESUME_HELLO,
+    RESUME_CONFIGURE,
+    RESUME_RECORD_BOOT,
+    RESUME_UNDO_VMM,
+    RESUME_UNDO_RECORD,
+    RESUME_DONE,
+    RESUME_NR
+};
+
+#define UNDO SM_TO(RESUME_UNDO_VMM)
+static const struct sm_rule rules[RESUME_NR] = {
+    [RESUME_SOURCE] = { "source", SM_TO(RESUME_RESTORE) | SM_TO(RESUME_FORGET) | UNDO },
+    [RESUME_RESTORE] = { "restore", SM_TO(RESUME_RECORD) | UNDO },
+    [RESUME_RECORD] = { "record", SM_TO(RESUME_CONT) | UNDO },
+    [RESUME_CONT] = { "cont", SM_TO(RESUME_REFRESH) | UNDO },
+    [RESUME_REFRESH] = { "refresh", SM_TO(RESUME_DONE) | UNDO },
+    [RESUME_FORGET] = { "forget", SM_TO(RESUME_BOOT) | UNDO },
+    [RESUME_BOOT] = { "boot", SM_TO(RESUME_HELLO) | UNDO },
+    [RESUME_HELLO] = { "hello", SM_TO(RESUME_CONFIGURE) | UNDO },
+    [RESUME_CONFIGURE] = { "configure", SM_TO(RESUME_RECORD_BOOT) | UNDO },
+    [RESUME_RECORD_BOOT] = { "record_boot", SM_TO(RESUME_DONE) | UNDO },
+    [RESUME_UNDO_VMM] = { "undo_vmm", SM_TO(RESUME_UNDO_RECORD) },
+    [RESUME_UNDO_RECORD] = { "undo_record", SM_TO(RESUME_DONE) },
+    [RESUME_DONE] = { "done", UNDO },
+};
+
+struct joiner {
+    struct list node;
+    sandbox_connected_cb done;
+    void *user;
+};
+
+struct resume {
+    struct sm sm;
+    struct sandbox_own *own;
+    struct source *source;
+    struct deferred step;
+    struct guest_call *call;
+    struct sandbox_timings timings;
+    int64_t phase_began;
+    int64_t timeout_s, paused_ns;
+    bool reboot;
+    bool recorded; /* a row says that it runs */
+    bool ran;      /* the guest had its first instruction */
+    struct err err;
+    struct list joiners;
+};
+
+static void run(struct resume *op);
+
+static void on_step(struct deferred *d)
+{
+    run(container_of(d, struct resume, step));
+}
+
+static void go(struct resume *op, enum resume_state state)
+{
+    sm_move(&op->sm, state);
+    defer(op->own->sb.host->defer, &op->step, on_step);
+}
+
+static void charge(struct resume *op, enum sandbox_phase phase)
+{
+    int64_t now = clock_mono_ns();
+    op->timings.us[phase] += (uint32_t)((now - op->phase_began) / 1000);
+    op->phase_began = now;
+}
+
+static void step_done(struct resume *op, enum resume_state next, const struct err *err)
+{
+    if (err && err->code && !op->err.code)
+        op->err = *err;
+    go(op, op->err.code ? RESUME_UNDO_VMM : next);
+}
+
+static void out_of_memory(struct resume *op)
+{
+    struct err err;
+    err_fill(&err, ERR_EXHAUSTED, "out of memory");
+    step_done(op, RESUME_UNDO_VMM, &err);
+}
+
+static void on_vm_ended(struct sandbox_own *own, const char *detail)
+{
+    struct resume *op = own->operation;
+    if (own->restore)
+        restore_vm_ended(own, detail);
+    if (!op->err.code)
+        err_fill(&op->err, ERR_INTERNAL, "the VM ended while it was resumed: %s", detail);
+    if (op->call) {
+        guest_link_cancel(TAKE(op->call));
+        go(op, RESUME_UNDO_VMM);
+    }
+}
+
+static void on_source(void *user, struct source *source, const struct err *err)
+{
+    struct resume *op = user;
+    op->source = source;
+    charge(op, SANDBOX_PHASE_QUEUE);
+    step_done(op, op->reboot ? RESUME_FORGET : RESUME_RESTORE, err);
+}
+
+static void on_restored(void *user, const struct err *err)
+{
+    struct resume *op = user;
+    op->phase_began = clock_mono_ns();
+    step_done(op, RESUME_RECORD, err);
+}
+
+static void set_times(struct resume *op)
+{
+    op->own->sb.end_ns = clock_wall_ns() + op->timeout_s * 1000000000;
+}
+
+static void on_recorded(void *user, const struct err *err)
+{
+    struct resume *op = user;
+    charge(op, SANDBOX_PHASE_SAVE);
+    step_done(op, sm_state(&op->sm) == RESUME_RECORD ? RESUME_CONT : RESUME_DONE, err);
+}
+
+static void start_record(struct resume *op)
+{
+    set_times(op);
+    op->recorded = true;
+    sandbox_save(op->own, "running", on_recorded, op);
+}
+
+static void on_running(void *user, const struct err *err)
+{
+    struct resume *op = user;
+    op->phase_began = clock_mono_ns();
+    step_done(op, RESUME_REFRESH, err);
+}
+
+static void on_refreshed(void *user, const ProtobufCMessage *msg, const struct err *err)
+{
+    struct resume *op = user;
+    struct err silent;
+    (void)msg;
+    op->call = NULL;
+    charge(op, SANDBOX_PHASE_LINK);
+    if (err && op->own->sb.unresponsive_at_pause) {
+        err_fill(&silent, ERR_ABORTED, "the guest does not answer, as before it was paused: %.120s",
+                 err->msg);
+        silent.reason = SANDBOX_REASON_UNRESPONSIVE;
+        err = &silent;
+    }
+    step_done(op, RESUME_DONE, err);
+}
+
+static void start_refresh(struct resume *op)
+{
+    op->call = guest_refresh(op->own, on_refreshed, op);
+    if (!op->call)
+        out_of_memory(op);
+}
+
+static void on_forgotten(void *user, const struct err *err)
+{
+    step_done(user, RESUME_BOOT, err);
+}
+
+/* Its memory is not what goes on from here. */
+static void forget_memory(struct sandbox_own *own)
+{
+    if (own->snapshot_id[0])
+        sandbox_drop_snapshot(own->sb.host, own->snapshot_id);
+    own->snapshot_id[0] = '\0';
+    own->sb.filesystem_only = true;
+}
+
+static void on_boot(struct vmm *v, const struct err *err)
+{
+    struct sandbox *sb = vmm_user(v);
+    struct resume *op = own_of(sb)->operation;
+    if (err)
+        sb->vmm = NULL;
+    charge(op, SANDBOX_PHASE_VMM);
+    step_done(op, RESUME_HELLO, err);
+}
+
+static void start_boot(struct resume *op)
+{
+    op->ran = true;
+    if (sandbox_cold_boot(op->own, op->source, on_boot, &op->err) < 0)
+        step_done(op, RESUME_UNDO_VMM, NULL);
+}
+
+static void on_hello(void *user, const ProtobufCMessage *msg, const struct err *err)
+{
+    struct resume *op = user;
+    op->call = NULL;
+    if (!err)
+        guest_check_hello(msg, &op->err);
+    charge(op, SANDBOX_PHASE_LINK);
+    step_done(op, RESUME_CONFIGURE, err);
+}
+
+static void start_hello(struct resume *op)
+{
+    struct sandbox *sb = &op->own->sb;
+    sb->link = guest_link_new(sb->host->loop, sb->host->defer, vmm_link_address(sb->vmm),
+                              LINK_SECRET_INITIAL, &sandbox_link_events, sb);
+    if (sb->link)
+        op->call = guest_hello(op->own, BOOT_DEADLINE_MS, on_hello, op);
+    if (!op->call)
+        out_of_memory(op);
+}
+
+static void on_configured(void *user, const ProtobufCMessage *msg, const struct err *err)
+{
+    struct resume *op = user;
+    (void)msg;
+    op->call = NULL;
+    if (!err)
+        guest_link_set_secret(op->own->sb.link, op->own->link_secret);
+    charge(op, SANDBOX_PHASE_INIT);
+    step_done(op, RESUME_RECORD_BOOT, err);
+}
+
+static void start_configure(struct resume *op)
+{
+    op->call = guest_configure(op->own, on_configured, op);
+    if (!op->call)
+        out_of_memory(op);
+}
+
+static void on_vmm_undone(void *user)
+{
+    struct resume *op = user;
+    op->own->sb.vmm = NULL;
+    go(op, RESUME_UNDO_RECORD);
+}
+
+static void undo_vmm(struct resume *op)
+{
+    struct sandbox *sb = &op->own->sb;
+    if (op->call)
+        guest_link_cancel(TAKE(op->call));
+    if (sb->link)
+        guest_link_close(TAKE(sb->link));
+    op->own->loaded = false;
+    if (sb->vmm) {
+        vmm_destroy(sb->vmm, on_vmm_undone, op);
+        return;
+    }
+    file_remove_tree(op->own->run_dir, NULL);
+    go(op, RESUME_UNDO_RECORD);
+}
+
+static void on_record_undone(void *user, const struct err *err)
+{
+    struct resume *op = user;
+    if (err)
+        log_error("a sandbox that was not resumed is still written down as running",
+                  LOG_STR("sandbox_id", op->own->sb.id), LOG_STR("reason", err->msg));
+    go(op, RESUME_DONE);
+}
+
+static void undo_record(struct resume *op)
+{
+    op->own->sb.end_ns = op->paused_ns;
+    slot_give(op->own);
+    if (op->ran)
+        forget_memory(op->own);
+    if (op->recorded || op->ran)
+        sandbox_save(op->own, "paused", on_record_undone, op);
+    else
+        go(op, RESUME_DONE);
+}
+
+static void settle(struct resume *op)
+{
+    struct sandbox *sb = &op->own->sb;
+    list_remove(&sb->node);
+    if (op->err.code) {
+        log_warn("sandbox was not resumed", LOG_STR("sandbox_id", sb->id),
+                 LOG_STR("reason", op->err.msg));
+        sm_move(&sb->sm, SANDBOX_PAUSED);
+        list_push_back(&sb->host->paused, &sb->node);
+        return;
+    }
+    sb->filesystem_only = sb->unresponsive_at_pause = false;
+    if (op->own->snapshot_id[0])
+        sandbox_drop_snapshot(sb->host, op->own->snapshot_id);
+    op->own->snapshot_id[0] = '\0';
+    sm_move(&sb->sm, SANDBOX_RUNNING);
+    sandbox_running(sb);
+    sandbox_event(sb, SANDBOX_EVENT_RESUMED, op->reboot ? "reboot" : NULL, NULL);
+    log_info("sandbox resumed", LOG_STR("sandbox_id", sb->id), LOG_INT("reboot", op->reboot));
+}
+
+static void finish(struct resume *op)
+{
+    struct sandbox_own *own = op->own;
+    own->operation = NULL;
+    own->vm_ended = NULL;
+    settle(op);
+    list_for_each_safe (node, &op->joiners) {
+        struct joiner *j = container_of(node, struct joiner, node);
+        j->done(j->user, op->err.code ? NULL : &own->sb, true, &op->timings,
+                op->err.code ? &op->err : NULL);
+        free(j);
+    }
+    source_unref(op->source);
+    free(op);
+    transition_end(own);
+}
+
+static const char *const fault_names[RESUME_NR] = {
+    [RESUME_SOURCE] = "resume.source",       [RESUME_RESTORE] = "resume.restore",
+    [RESUME_RECORD] = "resume.record",       [RESUME_CONT] = "resume.cont",
+    [RESUME_REFRESH] = "resume.refresh",     [RESUME_FORGET] = "resume.forget",
+    [RESUME_BOOT] = "resume.boot",           [RESUME_HELLO] = "resume.hello",
+    [RESUME_CONFIGURE] = "resume.configure", [RESUME_RECORD_BOOT] = "resume.record_boot",
+};
+
+static void run(struct resume *op)
+{
+    struct sandbox_own *own = op->own;
+    enum resume_state state = (enum resume_state)sm_state(&op->sm);
+    if (fault_names[state] && !op->err.code && FAULT_POINT(fault_names[state]))
+        err_fill(&op->err, ERR_INTERNAL, "fault injected at %s", fault_names[state]);
+    if ((fault_names[state] || (state == RESUME_DONE && own->sb.vmm)) && op->err.code) {
+        go(op, RESUME_UNDO_VMM);
+        return;
+    }
+    switch (state) {
+    case RESUME_SOURCE:
+        source_open_paused(own->sb.host, own, op->reboot ? "" : own->snapshot_id, on_source, op);
+        break;
+    case RESUME_RESTORE:
+        restore_start(own, op->source, RESTORE_LOADED, &op->timings, on_restored, op);
+        break;
+    case RESUME_RECORD:
+    case RESUME_RECORD_BOOT:
+        start_record(op);
+        break;
+    case RESUME_CONT:
+        op->ran = true;
+        restore_start(own, op->source, RESTORE_RUNNING, &op->timings, on_running, op);
+        break;
+    case RESUME_REFRESH:
+        start_refresh(op);
+        break;
+    case RESUME_FORGET:
+        forget_memory(own);
+        sandbox_save(own, "paused", on_forgotten, op);
+        break;
+    case RESUME_BOOT:
+        start_boot(op);
+        break;
+    case RESUME_HELLO:
+        start_hello(op);
+        break;
+    case RESUME_CONFIGURE:
+        start_configure(op);
+        break;
+    case RESUME_UNDO_VMM:
+        undo_vmm(op);
+        break;
+    case RESUME_UNDO_RECORD:
+        undo_record(op);
+        break;
+    case RESUME_DONE:
+        finish(op);
+        break;
+    case RESUME_NR:
+        break;
+    }
+}
+
+static void join(struct resume *op, sandbox_connected_cb done, void *user)
+{
+    struct joiner *j = malloc(sizeof(*j));
+    if (!j)
+        abort(); /* nobody could be told */
+    j->done = done;
+    j->user = user;
+    list_push_back(&op->joiners, &j->node);
+}
+
+static void resume_begin(struct sandbox_own *own, int64_t timeout_s, bool reboot,
+                         sandbox_connected_cb done, void *user)
+{
+    struct sandbox *sb = &own->sb;
+    struct sandbox_host *h = sb->host;
+    struct resume *op = calloc(1, sizeof(*op));
+    if (!op)
+        abort(); /* nobody could be told */
+    op->own = own;
+    op->timeout_s = timeout_s;
+    op->reboot = reboot || sb->filesystem_only;
+    op->paused_ns = sb->end_ns;
+    op->phase_began = clock_mono_ns();
+    list_init(&op->joiners);
+    join(op, done, user);
+    transition_begin(own, TRANSITION_RESUME);
+    own->operation = op;
+    own->vm_ended = on_vm_ended;
+    sm_move(&sb->sm, SANDBOX_RESUMING);
+    if (sandbox_host_admit(h, sb->team_id, &op->err) == 0 && (own->slot = slot_take(h, -1)) < 0)
+        err_fill(&op->err, ERR_EXHAUSTED, "no user id is free for another VM");
+    sm_init(&op->sm, "resume", sb->id, rules, RESUME_SOURCE);
+    defer(h->defer, &op->step, on_step);
+}
+
+/* A connect that waits, for a transition or to be told from the loop. */
+struct connecting {
+    struct transition_waiter waiter;
+    struct deferred d;
+    struct sandbox_host *host;
+    char id[SANDBOX_ID_SIZE], team_id[TEAM_ID_SIZE];
+    bool any_team;
+    struct sandbox_connect_spec spec;
+    int64_t began_ns;
+    struct sandbox_timings timings;
+    sandbox_connected_cb done;
+    void *user;
+};
+
+static void connect_now(struct connecting *c);
+
+static void on_transition_over(struct transition_waiter *w)
+{
+    connect_now(container_of(w, struct connecting, waiter));
+}
+
+static void answer(struct connecting *c, struct sandbox *sb, const struct err *err)
+{
+    c->done(c->user, sb, false, &c->timings, err);
+    free(c);
+}
+
+static void connect_running(struct connecting *c, struct sandbox *sb)
+{
+    struct err err;
+    if (c->spec.must_be_paused) {
+        err_fill(&err, ERR_ABORTED, "Sandbox \"%s\" is already running", sb->id);
+        answer(c, NULL, &err);
+    } else if (sandbox_set_timeout(sb, c->spec.timeout_s, true, &err) < 0) {
+        answer(c, NULL, &err);
+    } else {
+        answer(c, sb, NULL);
+    }
+}
+
+static void connect_now(struct connecting *c)
+{
+    struct sandbox_host *h = c->host;
+    struct sandbox *any = map_get(&h->by_id, str_of(c->id));
+    struct sandbox *sb = sandbox_lookup(h, c->id, c->any_team ? NULL : c->team_id);
+    struct err err;
+    if (!sb) {
+        bool killing = any && sm_state(&any->sm) == SANDBOX_KILLING &&
+                       (c->any_team || strcmp(any->team_id, c->team_id) == 0);
+        if (killing)
+            err_fill(&err, ERR_ABORTED, "Sandbox \"%s\" is being killed", c->id);
+        else
+            err_fill(&err, ERR_NOT_FOUND, "Sandbox \"%s\" not found", c->id);
+        answer(c, NULL, &err);
+        return;
+    }
+    struct sandbox_own *own = own_of(sb);
+    switch ((enum sandbox_state)sm_state(&sb->sm)) {
+    case SANDBOX_RUNNING:
+        connect_running(c, sb);
+        break;
+    case SANDBOX_RESUMING:
+        if (c->spec.must_be_paused) {
+            err_fill(&err, ERR_ABORTED, "Sandbox \"%s\" is being resumed", sb->id);
+            answer(c, NULL, &err);
+            break;
+        }
+        join(own->operation, c->done, c->user);
+        free(c);
+        break;
+    case SANDBOX_PAUSING:
+        transition_wait(own, &c->waiter, on_transition_over);
+        break;
+    case SANDBOX_PAUSED:
+        resume_begin(own, c->spec.timeout_s, c->spec.reboot, c->done, c->user);
+        free(c);
+        break;
+    case SANDBOX_CREATING:
+    case SANDBOX_KILLING:
+    case SANDBOX_ENDED:
+    case SANDBOX_NR:
+        break; /* lookup finds none of these */
+    }
+}
+
+static void on_connect(struct deferred *d)
+{
+    connect_now(container_of(d, struct connecting, d));
+}
+
+void sandbox_connect(struct sandbox_host *h, const char *id, const char *team_id,
+                     const struct sandbox_connect_spec *spec, sandbox_connected_cb done, void *user)
+{
+    struct connecting *c = calloc(1, sizeof(*c));
+    if (!c)
+        abort(); /* nobody could be told */
+    c->host = h;
+    snprintf(c->id, sizeof(c->id), "%s", id);
+    snprintf(c->team_id, sizeof(c->team_id), "%s", team_id ? team_id : "");
+    c->any_team = !team_id;
+    c->spec = *spec;
+    c->spec.actor = NULL;
+    c->done = done;
+    c->user = user;
+    defer(h->defer, &c->d, on_connect);
+}

@@ -1,0 +1,178 @@
+#include "orchestrator/sandbox/saving.h"
+
+#include "common/base/clock.h"
+#include "common/base/fileio.h"
+#include "common/link/guest_protocol.h"
+#include "common/base/log.h"
+#include "orchestrator/image/manifest.h"
+#include "orchestrator/snapshot/host_check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+/* Free on the data directory's file system after a snapshot was written. */
+#define DISK_RESERVED_MB 64
+
+void saving_init(struct saving *s)
+{
+    *s = (struct saving){ .state_fd = -1 };
+}
+
+static int check_space(const struct saving *s, const char *data_dir, struct err *err)
+{
+    struct statvfs fs;
+    uint64_t bytes = 0;
+    if (statvfs(data_dir, &fs) < 0)
+        return err_set(err, ERR_INTERNAL, errno, "cannot look at %s: %s", data_dir,
+                       strerror(errno));
+    if (memory_dirty_bytes(&s->memory, &bytes, err) < 0)
+        return -EIO;
+    uint64_t need_mb = (bytes >> 20) + DISK_RESERVED_MB;
+    uint64_t have_mb = (uint64_t)fs.f_bavail * fs.f_frsize >> 20;
+    if (have_mb >= need_mb)
+        return 0;
+    return err_set(
+        err, ERR_EXHAUSTED, ENOSPC,
+        "the host's disk is full: saving this sandbox needs up to %llu MB, %llu are free",
+        (unsigned long long)need_mb, (unsigned long long)have_mb);
+}
+
+static void fill_manifest(struct saving *s, const char *snapshot_id)
+{
+    const struct sandbox_own *own = s->own;
+    const struct sandbox *sb = &own->sb;
+    struct snapshot_manifest *m = &s->manifest;
+    snprintf(m->id, sizeof(m->id), "%s", snapshot_id);
+    clock_rfc3339(clock_wall_ns(), m->created);
+    snprintf(m->envd_version, sizeof(m->envd_version), "%s", sb->envd_version);
+    m->guest_protocol = GUEST_PROTOCOL;
+    memcpy(m->build_id, own->image_build_id, sizeof(m->build_id));
+    memcpy(m->base_build_id, own->base_build_id, sizeof(m->base_build_id));
+    m->vcpus = sb->vcpus;
+    m->memory_mb = sb->memory_mb;
+    m->disk_mb = sb->disk_mb;
+    m->guest_unresponsive = sb->unresponsive_at_pause;
+    memcpy(m->link_secret, own->link_secret, sizeof(m->link_secret));
+}
+
+/* The machine that the snapshot is of. On a worker. */
+static int describe_machine(struct saving *s)
+{
+    struct snapshot_manifest *m = &s->manifest;
+    const struct vmm_driver *driver = s->own->sb.host->driver;
+    struct image_manifest image;
+    if (image_manifest_load(s->own->image_dir, &image, &s->err) < 0)
+        return -EIO;
+    snprintf(m->kernel, sizeof(m->kernel), "%s", image.kernel.sha256);
+    snapshot_digest_text(image.cmdline, m->cmdline);
+    snapshot_digest_text(vmm_devices_text(driver), m->devices);
+    return snapshot_describe_host(m, vmm_driver_host(driver), &s->err);
+}
+
+int saving_prepare(struct saving *s, struct sandbox_own *own, const char *snapshot_id,
+                   struct err *err)
+{
+    s->own = own;
+    layer_path(own->sb.host, own->layer_id, s->disk);
+    if (!snapshot_id)
+        return 0;
+    snapshot_path(own->sb.host, snapshot_id, s->dir);
+    int rc = vmm_memory(own->sb.vmm, &s->memory, err);
+    if (rc == 0)
+        rc = check_space(s, own->sb.host->config->data_dir, err);
+    if (rc == 0)
+        fill_manifest(s, snapshot_id);
+    return rc;
+}
+
+/* On a worker. */
+static void capture(uv_work_t *work)
+{
+    struct saving *s = container_of(work, struct saving, work);
+    memory_capture(&s->memory, &s->copy, &s->err);
+}
+
+static int sync_file(const char *path, struct err *err)
+{
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0)
+        return err_set(err, ERR_INTERNAL, errno, "cannot write the disk %s: %s", path,
+                       strerror(errno));
+    return 0;
+}
+
+static int write_snapshot(struct saving *s, int dirfd)
+{
+    bool on_zeros = s->manifest.base_build_id[0] == '\0';
+    int rc = describe_machine(s);
+    if (rc == 0)
+        rc = snapshot_put_state(dirfd, s->state_fd, &s->manifest, &s->err);
+    if (rc == 0 && s->copy)
+        rc = memory_write(s->copy, dirfd, SNAPSHOT_FILE_MEMORY, on_zeros, &s->manifest.memory,
+                          &s->err);
+    else if (rc == 0)
+        rc = memory_save(&s->memory, dirfd, SNAPSHOT_FILE_MEMORY, on_zeros, &s->manifest.memory,
+                         &s->err);
+    return rc;
+}
+
+/* On a worker. */
+static void write_all(uv_work_t *work)
+{
+    struct saving *s = container_of(work, struct saving, work);
+    int dirfd = -1;
+    if (sync_file(s->disk, &s->err) < 0 || !s->dir[0])
+        return;
+    if (snapshot_begin(s->dir, &dirfd, &s->err) < 0)
+        return;
+    if (write_snapshot(s, dirfd) < 0)
+        snapshot_abort(s->dir, dirfd);
+    else
+        s->begun = snapshot_commit(s->dir, dirfd, &s->manifest, &s->err) == 0;
+}
+
+static void on_done(uv_work_t *work, int status)
+{
+    (void)status;
+    struct saving *s = container_of(work, struct saving, work);
+    struct err err = s->err;
+    s->done(s->user, err.code ? &err : NULL);
+}
+
+static void queue(struct saving *s, void (*work)(uv_work_t *),
+                  void (*done)(void *user, const struct err *err), void *user)
+{
+    s->done = done;
+    s->user = user;
+    if (uv_queue_work(s->own->sb.host->loop, &s->work, work, on_done) < 0)
+        abort(); /* libuv refuses only what is no work at all */
+}
+
+void saving_capture(struct saving *s, void (*done)(void *user, const struct err *err), void *user)
+{
+    queue(s, capture, done, user);
+}
+
+void saving_write(struct saving *s, void (*done)(void *user, const struct err *err), void *user)
+{
+    queue(s, write_all, done, user);
+}
+
+void saving_undo(struct saving *s)
+{
+    struct err err;
+    if (s->begun && snapshot_remove(s->dir, &err) < 0)
+        log_warn("a snapshot that nothing needs is left", LOG_STR("reason", err.msg));
+    s->begun = false;
+}
+
+void saving_end(struct saving *s)
+{
+    if (s->state_fd >= 0)
+        close(TAKE_FD(s->state_fd));
+    if (s->copy)
+        memory_copy_free(TAKE(s->copy));
+}
