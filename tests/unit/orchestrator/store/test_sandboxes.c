@@ -1,11 +1,4 @@
-#include "test_store.h"
-
-#include "common/base/clock.h"
-#include "orchestrator/store/store.h"
-#include "orchestrator/store/statement.h"
-
-#include <errno.h>
-#include <string.h>
+#include "records.h"
 
 static struct store_build build;
 
@@ -44,7 +37,7 @@ static void fill(struct db *db, struct store_sandbox *sb, const char *id)
 struct seen {
     int n;
     struct store_sandbox last;
-    char metadata[64];
+    char metadata[64], envs[64];
 };
 
 static void see(void *user, const struct store_sandbox *sb)
@@ -53,23 +46,7 @@ static void see(void *user, const struct store_sandbox *sb)
     s->n++;
     s->last = *sb;
     snprintf(s->metadata, sizeof(s->metadata), "%s", sb->metadata);
-}
-
-struct obituary {
-    int n;
-    char reason[80];
-    size_t detail_n;
-    char detail_last;
-};
-
-static void read_death(void *user, const struct store_death *d)
-{
-    struct obituary *o = user;
-    if (o->n++)
-        return;
-    snprintf(o->reason, sizeof(o->reason), "%s", d->reason);
-    o->detail_n = strlen(d->detail);
-    o->detail_last = o->detail_n ? d->detail[o->detail_n - 1] : '\0';
+    snprintf(s->envs, sizeof(s->envs), "%s", sb->envs);
 }
 
 static void test_put_then_load_gives_the_same(void **state)
@@ -104,6 +81,80 @@ static void test_put_then_load_gives_the_same(void **state)
     assert_int_equal(t.last_spawned_ns, 1000);
 }
 
+/* What a paused one needs to go on, and a resume, which is no new spawn. */
+static void test_put_keeps_what_a_paused_one_needs(void **state)
+{
+    struct db *db = place_open(*state);
+    struct store_sandbox sb;
+    struct store_template t;
+    struct err err;
+    fill(db, &sb, "i1");
+    snprintf(sb.state, sizeof(sb.state), "running");
+    snprintf(sb.layer_id, sizeof(sb.layer_id), "layer-1");
+    assert_int_equal(db_sandbox_put(db, &sb, &err), 0);
+
+    snprintf(sb.state, sizeof(sb.state), "paused");
+    sb.envs = "{\"A\":\"1\"}";
+    snprintf(sb.layer_id, sizeof(sb.layer_id), "layer-2");
+    snprintf(sb.layer_parent_id, sizeof(sb.layer_parent_id), "layer-1");
+    memcpy(sb.base_build_id, sb.build_id, sizeof(sb.base_build_id));
+    snprintf(sb.snapshot_id, sizeof(sb.snapshot_id), "snapshot-1");
+    snprintf(sb.key_id, sizeof(sb.key_id), "key-1");
+    sb.paused_ns = 4000;
+    sb.filesystem_only = true;
+    sb.create_timeout_s = 300;
+    assert_int_equal(db_sandbox_put(db, &sb, &err), 0);
+
+    struct seen seen = { 0 };
+    assert_int_equal(db_sandbox_load(db, see, &seen, &err), 0);
+    assert_int_equal(seen.n, 1);
+    assert_string_equal(seen.last.state, "paused");
+    assert_string_equal(seen.envs, "{\"A\":\"1\"}");
+    assert_string_equal(seen.last.layer_id, "layer-2");
+    assert_string_equal(seen.last.layer_parent_id, "layer-1");
+    assert_string_equal(seen.last.base_build_id, sb.build_id);
+    assert_string_equal(seen.last.snapshot_id, "snapshot-1");
+    assert_string_equal(seen.last.key_id, "key-1");
+    assert_int_equal(seen.last.paused_ns, 4000);
+    assert_int_equal(seen.last.create_timeout_s, 300);
+    assert_true(seen.last.filesystem_only);
+    assert_false(seen.last.unresponsive);
+
+    /* Nothing under it can go, although it does not run. */
+    assert_kept(db, "builds", sb.build_id);
+    assert_kept(db, "layers", "layer-2");
+    assert_kept(db, "layers", "layer-1");
+
+    snprintf(sb.state, sizeof(sb.state), "running");
+    sb.filesystem_only = false;
+    sb.unresponsive = true;
+    sb.layer_parent_id[0] = '\0'; /* of a layer on record it tells nothing */
+    assert_int_equal(db_sandbox_put(db, &sb, &err), 0);
+    seen = (struct seen){ 0 };
+    assert_int_equal(db_sandbox_load(db, see, &seen, &err), 0);
+    assert_string_equal(seen.last.layer_parent_id, "layer-1");
+    assert_true(seen.last.unresponsive && !seen.last.filesystem_only);
+    assert_int_equal(db_template_find(db, sb.team_id, "base", &t, &err), 0);
+    assert_int_equal(t.spawn_count, 1);
+}
+
+static void test_put_leaves_no_layer_without_its_sandbox(void **state)
+{
+    struct db *db = place_open(*state);
+    struct store_sandbox sb;
+    struct err err;
+    fill(db, &sb, "i1");
+    snprintf(sb.layer_id, sizeof(sb.layer_id), "layer-1");
+    snprintf(sb.layer_parent_id, sizeof(sb.layer_parent_id), "collected");
+    assert_int_equal(db_sandbox_put(db, &sb, &err), -ENOENT);
+    assert_string_equal(err.msg, "the disk layer collected is not on record");
+    sb.layer_parent_id[0] = '\0';
+    snprintf(sb.team_id, sizeof(sb.team_id), "nobody");
+    assert_int_equal(db_sandbox_put(db, &sb, &err), -EEXIST);
+    assert_int_equal(number(db, "SELECT count(*) FROM layers"), 0);
+    assert_int_equal(number(db, "SELECT count(*) FROM sandboxes"), 0);
+}
+
 static void test_put_refuses_an_unknown_build(void **state)
 {
     struct db *db = place_open(*state);
@@ -112,49 +163,14 @@ static void test_put_refuses_an_unknown_build(void **state)
     fill(db, &sb, "i1");
     snprintf(sb.build_id, sizeof(sb.build_id), "none");
     assert_int_equal(db_sandbox_put(db, &sb, &err), -ENOENT);
+    assert_string_equal(err.msg,
+                        "the template that the sandbox is made from does not exist any more");
+    memcpy(sb.build_id, build.id, sizeof(sb.build_id));
+    snprintf(sb.base_build_id, sizeof(sb.base_build_id), "none");
+    assert_int_equal(db_sandbox_put(db, &sb, &err), -ENOENT);
     struct seen seen = { 0 };
     assert_int_equal(db_sandbox_load(db, see, &seen, &err), 0);
     assert_int_equal(seen.n, 0);
-}
-
-static void test_end_leaves_one_death_and_keeps_seven_days(void **state)
-{
-    struct db *db = place_open(*state);
-    struct store_sandbox sb;
-    struct err err;
-    int64_t now = clock_wall_ns();
-    fill(db, &sb, "i1");
-    assert_int_equal(db_sandbox_put(db, &sb, &err), 0);
-    char detail[DEATH_DETAIL_MAX + 100];
-    memset(detail, 'x', sizeof(detail));
-    detail[sizeof(detail) - 2] = 'z';
-    detail[sizeof(detail) - 1] = '\0';
-    struct store_death d = { .sandbox_id = "i1",
-                             .team_id = sb.team_id,
-                             .when_ns = now,
-                             .reason = "timeout",
-                             .detail = detail };
-    assert_int_equal(db_sandbox_end(db, &d, &err), 0);
-    assert_int_equal(db_sandbox_end(db, &d, &err), 0); /* again: nothing */
-    struct obituary o = { 0 };
-    assert_int_equal(db_death_list(db, "i1", read_death, &o, &err), 0);
-    assert_int_equal(o.n, 1);
-    assert_string_equal(o.reason, "timeout");
-    assert_int_equal(o.detail_n, DEATH_DETAIL_MAX);
-    assert_int_equal(o.detail_last, 'z');
-
-    fill(db, &sb, "i2");
-    assert_int_equal(db_sandbox_put(db, &sb, &err), 0);
-    d = (struct store_death){ .sandbox_id = "i2",
-                              .team_id = sb.team_id,
-                              .when_ns = now + DEATH_KEPT_NS + 1,
-                              .reason = "api",
-                              .detail = "" };
-    assert_int_equal(db_sandbox_end(db, &d, &err), 0);
-    o = (struct obituary){ 0 };
-    assert_int_equal(db_death_list(db, NULL, read_death, &o, &err), 0);
-    assert_int_equal(o.n, 1);
-    assert_string_equal(o.reason, "api");
 }
 
 #ifdef SANDPIT_FAULT_POINTS
@@ -176,108 +192,16 @@ static void test_put_on_a_full_disk_says_so(void **state)
 }
 #endif
 
-/* --- the daemon's queue --- */
-
-struct order {
-    char text[64];
-    bool closed;
-    char build_id[ID_UUID_SIZE];
-    char message[256];
-};
-
-static struct order order;
-
-static void note(const char *what)
-{
-    size_t n = strlen(order.text);
-    snprintf(order.text + n, sizeof(order.text) - n, "%s ", what);
-}
-
-static void on_put(void *user, const struct err *err)
-{
-    note(err ? "put-failed" : user);
-}
-
-static void on_found(void *user, const struct store_build *found, const struct err *err)
-{
-    (void)user;
-    note(found ? "found" : "missing");
-    snprintf(order.build_id, sizeof(order.build_id), "%s", found ? found->id : "");
-    snprintf(order.message, sizeof(order.message), "%s", err ? err->msg : "");
-}
-
-static void on_closed(void *user)
-{
-    (void)user;
-    order.closed = true;
-}
-
-static struct store *late_store;
-static struct store_sandbox late_row;
-
-static void on_put_again(void *user, const struct err *err)
-{
-    on_put(user, err);
-    store_sandbox_end(late_store,
-                      &(struct store_death){ .sandbox_id = "i2",
-                                             .team_id = late_row.team_id,
-                                             .when_ns = 5,
-                                             .reason = "why",
-                                             .detail = "detail" },
-                      on_put, (void *)(uintptr_t) "ended");
-}
-
-static void test_store_runs_requests_in_order_and_all_before_it_closes(void **state)
-{
-    struct place *p = *state;
-    struct err err;
-    struct store_sandbox sb;
-    uv_loop_t loop;
-    fill(place_open(p), &sb, "i1");
-    assert_int_equal(uv_loop_init(&loop), 0);
-    struct store *s;
-    assert_int_equal(store_new(&s, &loop, p->dir, &err), 0);
-    struct store *other;
-    assert_int_equal(store_new(&other, &loop, p->dir, &err), -EBUSY);
-
-    order = (struct order){ 0 };
-    store_sandbox_put(s, &sb, on_put, (void *)(uintptr_t) "one");
-    store_template_find(s, "base", sb.team_id, on_found, NULL);
-    store_sandbox_set_end(s, "i1", 9, NULL, NULL);
-    assert_string_equal(order.text, ""); /* never from inside */
-    uv_run(&loop, UV_RUN_DEFAULT);       /* ends: an idle store keeps no loop alive */
-    assert_string_equal(order.text, "one found ");
-    assert_string_equal(order.build_id, build.id);
-
-    order = (struct order){ 0 };
-    late_store = s;
-    late_row = sb;
-    snprintf(sb.id, sizeof(sb.id), "i2");
-    store_template_find(s, "none", sb.team_id, on_found, NULL);
-    store_sandbox_put(s, &sb, on_put_again, (void *)(uintptr_t) "two");
-    store_close(s, on_closed, NULL);
-    uv_run(&loop, UV_RUN_DEFAULT);
-    assert_true(order.closed);
-    assert_string_equal(order.text, "missing two ended ");
-    assert_int_equal(uv_loop_close(&loop), 0);
-
-    struct seen seen = { 0 };
-    assert_int_equal(db_sandbox_load(p->db, see, &seen, &err), 0);
-    assert_int_equal(seen.n, 1);
-    assert_string_equal(seen.last.id, "i1");
-    assert_int_equal(seen.last.end_ns, 9);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLACE_TEST(test_put_then_load_gives_the_same),
+        PLACE_TEST(test_put_keeps_what_a_paused_one_needs),
+        PLACE_TEST(test_put_leaves_no_layer_without_its_sandbox),
         PLACE_TEST(test_put_refuses_an_unknown_build),
-        PLACE_TEST(test_end_leaves_one_death_and_keeps_seven_days),
 #ifdef SANDPIT_FAULT_POINTS
         PLACE_TEST(test_put_on_a_full_disk_says_so),
 #endif
-        PLACE_TEST(test_store_runs_requests_in_order_and_all_before_it_closes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
