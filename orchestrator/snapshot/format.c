@@ -56,12 +56,9 @@ int format_header_get(const uint8_t in[static FORMAT_HEADER], uint64_t size,
     if (memcmp(in, magic, sizeof(magic)) != 0)
         return damaged(err, "it does not begin as one");
     if (get32(in + 8) != FORMAT_VERSION)
-        return err_set(err, ERR_PRECONDITION, EINVAL,
-                       "the file of memory pages has version %u, not %d", get32(in + 8),
-                       FORMAT_VERSION);
+        return damaged(err, "its version is not the one of its manifest");
     if (get32(in + 12) != PAGE_BYTES)
-        return err_set(err, ERR_PRECONDITION, EINVAL, "memory pages of %u bytes are not known",
-                       get32(in + 12));
+        return damaged(err, "its pages have no possible size");
     *out = (struct format_header){ .ram_size = get64(in + 16),
                                    .pages = get64(in + 24),
                                    .zero_pages = get64(in + 32),

@@ -59,8 +59,8 @@ struct format_chunk {
 void format_header_put(const struct format_header *h, uint8_t out[static FORMAT_HEADER]);
 void format_entry_put(const struct format_entry *e, uint8_t out[static FORMAT_ENTRY]);
 
-/* Parse the header of a file of `size` bytes. ERR_PRECONDITION for a version or page size this
- * program does not know, ERR_DATA_LOSS for what no program wrote. */
+/* Parse the header of a file of `size` bytes. The manifest's format stands for the version of this
+ * file as well, so another version is ERR_DATA_LOSS like everything that no program wrote. */
 int format_header_get(const uint8_t in[static FORMAT_HEADER], uint64_t size,
                       struct format_header *out, struct err *err);
 

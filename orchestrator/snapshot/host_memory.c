@@ -42,8 +42,9 @@ int host_memory_reserve(uint64_t bytes, struct err *err)
     if (fits)
         return 0;
     return err_set(err, ERR_UNAVAILABLE, ENOMEM,
-                   "the host has too little memory to copy %" PRIu64 " MB of a sandbox's memory "
-                   "(%" PRIu64 " MB are available)",
+                   "the host has too little memory: %" PRIu64
+                   " MB are needed beside what must stay "
+                   "free, %" PRIu64 " MB are available",
                    bytes >> 20, available >> 20);
 }
 

@@ -52,7 +52,8 @@ int memory_apply(int dirfd, const char *name, const struct memory_file *expect,
                  const struct vmm_memory *m, struct err *err);
 
 /* RAM of `bytes` made of the file and zeros: a new memfd, sealed against writing and resizing, for
- * VMs to map privately. Checked like memory_apply(). The caller closes *memfd. */
+ * VMs to map privately. Checked like memory_apply(); ERR_UNAVAILABLE when the host has not the
+ * memory for it. The caller closes *memfd. */
 int memory_load(int dirfd, const char *name, const struct memory_file *expect, uint64_t bytes,
                 int *memfd, struct err *err);
 

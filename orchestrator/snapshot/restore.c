@@ -1,6 +1,7 @@
 #include "orchestrator/snapshot/reader.h"
 #include "common/base/cleanup.h"
 #include "common/base/fault.h"
+#include "orchestrator/snapshot/host_memory.h"
 #include "orchestrator/snapshot/snapshot_io.h"
 
 #include <errno.h>
@@ -42,7 +43,7 @@ static int put_in_memfd(void *user, const struct format_chunk *c)
     return 0;
 }
 
-static int load(const struct reader *r, uint64_t bytes, int *memfd, struct err *err)
+static int make(const struct reader *r, uint64_t bytes, int *memfd, struct err *err)
 {
     AUTO_CLOSE int fd = memfd_create("sandpit-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0)
@@ -56,6 +57,17 @@ static int load(const struct reader *r, uint64_t bytes, int *memfd, struct err *
                        strerror(errno));
     *memfd = TAKE_FD(fd);
     return 0;
+}
+
+static int load(const struct reader *r, uint64_t bytes, int *memfd, struct err *err)
+{
+    uint64_t claim = r->header.pages * PAGE_BYTES;
+    int rc = host_memory_reserve(claim, err);
+    if (rc < 0)
+        return rc;
+    rc = make(r, bytes, memfd, err);
+    host_memory_release(claim);
+    return rc;
 }
 
 int memory_load(int dirfd, const char *name, const struct memory_file *expect, uint64_t bytes,

@@ -14,8 +14,6 @@
 #define SNAPSHOT_FILE_STATE    "state"
 #define SNAPSHOT_FILE_MEMORY   "memory"
 
-#define SNAPSHOT_STATE_MAX (UINT64_C(64) << 20)
-
 /* Make <dir>.new, 0700; what an interrupted attempt left there goes. ERR_EXISTS when <dir> is
  * there. *dirfd takes the memory by memory_save() or memory_write(); it is closed by
  * snapshot_commit() or snapshot_abort(), one of which must follow. */

@@ -1,8 +1,16 @@
 #include "orchestrator/snapshot/snapshot_io.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+int snapshot_path(char out[static PATH_MAX], const char *dir, const char *suffix, struct err *err)
+{
+    if (snprintf(out, PATH_MAX, "%s%s", dir, suffix) >= PATH_MAX)
+        return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", dir);
+    return 0;
+}
 
 int snapshot_pwrite(int fd, const void *data, size_t n, uint64_t at)
 {

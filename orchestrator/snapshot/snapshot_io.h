@@ -4,8 +4,16 @@
 
 #include "common/base/err.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Beside a snapshot's directory: one being made, one being removed. */
+#define SNAPSHOT_SUFFIX_NEW  ".new"
+#define SNAPSHOT_SUFFIX_GONE ".gone"
+
+/* dir and a suffix. */
+int snapshot_path(char out[static PATH_MAX], const char *dir, const char *suffix, struct err *err);
 
 /* All n bytes at an offset, through short transfers and EINTR. 0 or -errno; a file that ends before
  * is -ENODATA. */

@@ -157,11 +157,140 @@ static void test_counts(void **state)
     assert_int_equal(unlinkat(dirfd, "memory", 0), 0);
 }
 
+/* Holds nearly all of the host's memory, on paper. */
+static uint64_t claim_nearly_all(void)
+{
+    struct err err;
+    uint64_t total = 0;
+    for (uint64_t part = UINT64_C(1) << 40; part >= 65536; part /= 2) {
+        while (host_memory_reserve(part, &err) == 0)
+            total += part;
+        assert_int_equal(err.code, ERR_UNAVAILABLE);
+    }
+    return total;
+}
+
+static void test_capture_and_load_need_memory(void **state)
+{
+    struct ram_child c;
+    struct memory_copy *copy = NULL;
+    struct memory_file f;
+    struct err err = { 0 };
+    int memfd = -1;
+    (void)state;
+    ram_child_start(&c, NULL, PAGES, everything);
+    save(&c, true, false, &f);
+    uint64_t claimed = claim_nearly_all();
+    /* The host's memory is in use by others too: some of it may have become free meanwhile. */
+    assert_int_equal(host_memory_reserve(UINT64_C(1) << 40, &err), -ENOMEM);
+    int rc = memory_capture(&c.m, &copy, &err);
+    if (rc < 0) {
+        assert_int_equal(err.code, ERR_UNAVAILABLE);
+        assert_non_null(strstr(err.msg, "too little memory"));
+        assert_null(copy);
+    }
+    memory_copy_free(copy);
+    rc = memory_load(dirfd, "memory", &f, c.m.size, &memfd, &err);
+    assert_true(rc == 0 || (err.code == ERR_UNAVAILABLE && memfd == -1));
+    close(memfd);
+    host_memory_release(claimed);
+
+    assert_int_equal(memory_capture(&c.m, &copy, &err), 0);
+    memory_copy_free(copy);
+    ram_child_stop(&c);
+    assert_int_equal(unlinkat(dirfd, "memory", 0), 0);
+}
+
+static void test_file_is_the_same_for_the_same_pages(void **state)
+{
+    struct ram_child c;
+    struct memory_file a, b;
+    (void)state;
+    ram_child_start(&c, base, PAGES, scatter);
+    save(&c, false, false, &a);
+    AUTO_FREE char *first = tempdir_read(&dir, "memory");
+    assert_int_equal(unlinkat(dirfd, "memory", 0), 0);
+    save(&c, false, true, &b);
+    AUTO_FREE char *second = tempdir_read(&dir, "memory");
+    assert_int_equal(unlinkat(dirfd, "memory", 0), 0);
+    ram_child_stop(&c);
+    assert_memory_equal(&a, &b, sizeof(a));
+    assert_memory_equal(first, second, a.size);
+}
+
+static void test_a_copy_is_of_its_moment(void **state)
+{
+    struct ram_child c, target;
+    struct memory_copy *copy;
+    struct memory_file f;
+    struct err err;
+    uint8_t other[PAGE_BYTES];
+    struct iovec local = { other, sizeof(other) };
+    struct page_run run = { 1, 1 };
+    (void)state;
+    ram_child_start(&c, base, PAGES, scatter);
+    assert_int_equal(memory_capture(&c.m, &copy, &err), 0);
+    memset(other, 0xee, sizeof(other));
+    assert_int_equal(pages_write(&c.m, &run, &local, 1), 0);
+    ram_child_stop(&c);
+    assert_int_equal(memory_write(copy, dirfd, "memory", false, &f, &err), 0);
+    memory_copy_free(copy);
+    ram_child_start(&target, base, PAGES, NULL);
+    assert_int_equal(memory_apply(dirfd, "memory", &f, &target.m, &err), 0);
+    ram_child_expect(&target, base, scatter);
+    ram_child_stop(&target);
+    assert_int_equal(unlinkat(dirfd, "memory", 0), 0);
+}
+
+static void test_a_dead_process_is_unavailable(void **state)
+{
+    struct ram_child c;
+    struct memory_copy *copy = NULL;
+    struct memory_file f;
+    struct err err = { 0 };
+    uint64_t bytes;
+    (void)state;
+    ram_child_start(&c, base, PAGES, scatter);
+    save(&c, false, false, &f);
+    ram_child_stop(&c);
+    assert_true(memory_dirty_bytes(&c.m, &bytes, &err) < 0);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_true(memory_capture(&c.m, &copy, &err) < 0);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_true(memory_save(&c.m, dirfd, "other", false, &f, &err) < 0);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_false(tempdir_exists(&dir, "other"));
+    struct memory_file again = f;
+    assert_true(memory_apply(dirfd, "memory", &again, &c.m, &err) < 0);
+    assert_int_equal(unlinkat(dirfd, "memory", 0), 0);
+}
+
+static void test_impossible_memory_is_refused(void **state)
+{
+    const struct vmm_memory bad[] = { { 0, 0x10000, 0x1000 },
+                                      { 1, 0x10001, 0x1000 },
+                                      { 1, 0x10000, 0x1001 },
+                                      { 1, 0x10000, 0 },
+                                      { 1, UINT64_MAX - 4095, 0x2000 } };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct err err = { 0 };
+        uint64_t bytes;
+        assert_int_equal(memory_dirty_bytes(&bad[i], &bytes, &err), -EINVAL);
+        assert_int_equal(err.code, ERR_INTERNAL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_save_and_apply),
         cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_capture_and_load_need_memory),
+        cmocka_unit_test(test_file_is_the_same_for_the_same_pages),
+        cmocka_unit_test(test_a_copy_is_of_its_moment),
+        cmocka_unit_test(test_a_dead_process_is_unavailable),
+        cmocka_unit_test(test_impossible_memory_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
