@@ -156,7 +156,7 @@ void sandbox_drop_snapshot(struct sandbox_host *h, const char *snapshot_id)
     struct removal *r = calloc(1, sizeof(*r));
     if (!r)
         return; /* the next daemon removes it */
-    snapshot_path(h, snapshot_id, r->dir);
+    snapshot_folder(h, snapshot_id, r->dir);
     r->job = (struct store_job){ .work = remove_snapshot, .done = on_removed };
     store_run(h->store, &r->job);
 }

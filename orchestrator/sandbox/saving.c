@@ -79,7 +79,7 @@ int saving_prepare(struct saving *s, struct sandbox_own *own, const char *snapsh
     layer_path(own->sb.host, own->layer_id, s->disk);
     if (!snapshot_id)
         return 0;
-    snapshot_path(own->sb.host, snapshot_id, s->dir);
+    snapshot_folder(own->sb.host, snapshot_id, s->dir);
     int rc = vmm_memory(own->sb.vmm, &s->memory, err);
     if (rc == 0)
         rc = check_space(s, own->sb.host->config->data_dir, err);

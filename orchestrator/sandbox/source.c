@@ -49,7 +49,7 @@ void layer_path(const struct sandbox_host *h, const char *layer_id, char out[sta
     snprintf(out, PATH_MAX, "%s/layers/%s.qcow2", h->config->data_dir, layer_id);
 }
 
-void snapshot_path(const struct sandbox_host *h, const char *id, char out[static PATH_MAX])
+void snapshot_folder(const struct sandbox_host *h, const char *id, char out[static PATH_MAX])
 {
     snprintf(out, PATH_MAX, "%s/snapshots/%s", h->config->data_dir, id);
 }
@@ -333,7 +333,7 @@ static void open_layers(struct sandbox_host *h, const struct sandbox_own *own, c
     snprintf(o->layer_id, sizeof(o->layer_id), "%s", layer_id);
     o->frozen = frozen;
     if (snapshot_id[0])
-        snapshot_path(h, snapshot_id, s->snapshot_dir);
+        snapshot_folder(h, snapshot_id, s->snapshot_dir);
     s->diff = true;
     o->job = (struct store_job){ .work = read_row, .done = on_row };
     store_run(h->store, &o->job);

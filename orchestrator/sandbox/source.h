@@ -61,7 +61,7 @@ void source_unref(struct source *s);
 
 /* Paths below the data directory. */
 void layer_path(const struct sandbox_host *h, const char *layer_id, char out[static PATH_MAX]);
-void snapshot_path(const struct sandbox_host *h, const char *id, char out[static PATH_MAX]);
+void snapshot_folder(const struct sandbox_host *h, const char *id, char out[static PATH_MAX]);
 
 /* The VM of a sandbox on this source; `config` borrows from both and from `paths`. */
 struct source_paths {

@@ -61,7 +61,7 @@ static void check_snapshot(void *user, const char *name)
             return;
     if (db_build_find(s->db, name, &build, &err) == 0)
         return;
-    snapshot_path(s->host, name, path);
+    snapshot_folder(s->host, name, path);
     log_info("removing a snapshot that nothing needs", LOG_STR("path", path));
     snapshot_remove(path, &err);
 }
