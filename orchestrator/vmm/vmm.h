@@ -86,8 +86,7 @@ struct vmm_host {
     char version[64];     /* of the VMM program */
     char kvm_reason[256]; /* why KVM is not used, a sentence; empty when it is */
     char machine[32];     /* machine type, with its version */
-    char cpu[16];         /* the guest's CPU model */
-    char cpu_flags[4096]; /* of the host's CPU, which are the guest's with KVM; empty without it */
+    char cpu[16];         /* the guest's CPU model; with KVM it is the host's CPU */
     char weakness[160];   /* what VMMs are not kept from on this host; empty: nothing */
 };
 
@@ -151,8 +150,8 @@ const struct link_address *vmm_link_address(const struct vmm *v);
 void vmm_pause(struct vmm *v, void (*done)(void *user, const struct err *err), void *user);
 void vmm_resume(struct vmm *v, void (*done)(void *user, const struct err *err), void *user);
 
-/* Where the VM's memory is mapped in its process. It is a private mapping: its anonymous pages are
- * those that differ from memory_fd. Reads /proc; any thread may use the answer. */
+/* Where the VM's memory is mapped in its process. Its anonymous pages are those that differ from
+ * memory_fd. Reads /proc; any thread may use the answer. */
 int vmm_memory(const struct vmm *v, struct vmm_memory *out, struct err *err);
 
 /* Load the device state at state_fd (from its beginning, whatever its offset is; borrowed for the

@@ -2,15 +2,12 @@
 #include "orchestrator/vmm/qemu/probe.h"
 #include "orchestrator/vmm/qemu/vm.h"
 
-#include "common/base/fileio.h"
 #include "common/base/log.h"
 #include "orchestrator/vmm/qemu/args.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-#define CPUINFO_MAX (16 << 20) /* of /proc/cpuinfo: about 1.5 KiB for each of the host's CPUs */
 
 const char *vmm_end_name(enum vmm_end end)
 {
@@ -51,24 +48,6 @@ static int choose_accelerator(struct vmm_driver *d, const char *accel, struct er
     return 0;
 }
 
-/* With KVM the guest's CPU is the host's: what it can do is the line of flags. */
-static int read_cpu_flags(struct vmm_host *host, struct err *err)
-{
-    struct buf text = { 0 };
-    int rc = file_read("/proc/cpuinfo", CPUINFO_MAX, &text, err);
-    struct str rest = buf_str(&text);
-    while (rc == 0 && rest.p) {
-        struct str line = str_split(&rest, '\n');
-        struct str key = str_trim(str_split(&line, ':'));
-        if (!str_eq(key, STR("flags")) && !str_eq(key, STR("Features")))
-            continue;
-        str_copy(str_trim(line), host->cpu_flags, sizeof(host->cpu_flags));
-        break;
-    }
-    buf_deinit(&text);
-    return rc;
-}
-
 /* What a snapshot of this host is told by. */
 static int describe(struct vmm_driver *d, struct err *err)
 {
@@ -80,7 +59,7 @@ static int describe(struct vmm_driver *d, struct err *err)
     buf_deinit(&devices);
     if (!d->devices)
         return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
-    return d->host.kvm ? read_cpu_flags(&d->host, err) : 0;
+    return 0;
 }
 
 static int probe(struct vmm_driver *d, const struct vmm_driver_options *o, struct err *err)
