@@ -261,7 +261,7 @@ static void finish(struct pause *op)
     own->vm_ended = NULL;
     saving_end(&op->saving);
     settle(own, op);
-    if (op->vm_gone)
+    if (op->vm_gone && op->err.code)
         sandbox_end(&own->sb, own->end_reason, own->end_detail, "guest", NULL, NULL);
     op->done(op->user, &op->timings, op->err.code ? &op->err : NULL);
     free(op);
