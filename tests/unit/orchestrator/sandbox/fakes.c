@@ -1,3 +1,4 @@
+/* Asks, and the doubles of store and image. */
 #include "tests/unit/orchestrator/sandbox/fakes.h"
 
 #include "common/base/cleanup.h"
@@ -7,79 +8,105 @@
 
 struct fakes fakes;
 
-/* store */
-
-static const uint8_t secret[STORE_SECRET_SIZE] = { 1 };
-
-const uint8_t *store_secret(const struct store *s)
+void fakes_init(struct db *db)
 {
-    (void)s;
-    return secret;
+    fakes = (struct fakes){ .db = db };
+    list_init(&fakes.asks);
+    list_init(&fakes.jobs);
+    list_init(&fakes.vmms);
+    list_init(&fakes.orphans);
 }
 
-void store_template_find(struct store *s, const char *ref, const char *team_id,
-                         void (*done)(void *user, const struct store_build *build,
-                                      const struct err *err),
-                         void *user)
+struct ask *ask_new(const char *name, void *owner, void (*answer)(struct ask *, const struct err *),
+                    void *user)
 {
-    (void)s;
-    (void)team_id;
-    snprintf(fakes.template_ref, sizeof(fakes.template_ref), "%s", ref);
-    fakes.find_done = done;
-    fakes.find_user = user;
+    struct ask *a = calloc(1, sizeof(*a));
+    if (!a)
+        abort();
+    a->name = name;
+    a->owner = owner;
+    a->answer = answer;
+    a->user = user;
+    list_push_back(&fakes.asks, &a->node);
+    return a;
 }
 
-void store_sandbox_put(struct store *s, const struct store_sandbox *sb,
-                       void (*done)(void *user, const struct err *err), void *user)
+void ask_cancel(struct ask *a)
 {
-    (void)s;
-    memcpy(fakes.state, sb->state, sizeof(fakes.state));
-    fakes.put_done = done;
-    fakes.put_user = user;
+    list_remove(&a->node);
+    free(a);
 }
 
-void store_sandbox_end(struct store *s, const struct store_death *death,
-                       void (*done)(void *user, const struct err *err), void *user)
+void ask_cancel_all(const void *owner)
 {
-    (void)s;
-    snprintf(fakes.end_reason, sizeof(fakes.end_reason), "%s", death->reason);
-    fakes.end_done = done;
-    fakes.end_user = user;
+    list_for_each_safe (node, &fakes.asks) {
+        struct ask *a = container_of(node, struct ask, node);
+        if (a->owner == owner)
+            ask_cancel(a);
+    }
 }
 
-void store_sandbox_set_end(struct store *s, const char *id, int64_t end_ns,
-                           void (*done)(void *user, const struct err *err), void *user)
+static bool is(const char *wanted, const char *name)
 {
-    (void)s;
-    (void)id;
-    (void)end_ns;
-    (void)done;
-    (void)user;
+    return wanted && strcmp(wanted, name) == 0;
+}
+
+static bool step_store(void)
+{
+    if (list_empty(&fakes.jobs) || is(fakes.hold, FAKE_STORE))
+        return false;
+    struct store_job *job = container_of(fakes.jobs.next, struct store_job, node);
+    list_remove(&job->node);
+    job->work(job, fakes.db);
+    job->done(job);
+    return true;
+}
+
+bool fakes_step(void)
+{
+    struct err err;
+    list_for_each (node, &fakes.asks) {
+        struct ask *a = container_of(node, struct ask, node);
+        if (is(fakes.hold, a->name))
+            continue;
+        err_fill(&err, ERR_INTERNAL, "%s failed", a->name);
+        list_remove(&a->node);
+        a->answer(a, is(fakes.fail, a->name) ? &err : NULL);
+        free(a);
+        return true;
+    }
+    return step_store();
+}
+
+bool fakes_waits(const char *name)
+{
+    if (strcmp(name, FAKE_STORE) == 0)
+        return !list_empty(&fakes.jobs);
+    list_for_each (node, &fakes.asks)
+        if (is(name, container_of(node, struct ask, node)->name))
+            return true;
+    return false;
 }
 
 void store_run(struct store *s, struct store_job *job)
 {
     (void)s;
-    fakes.job = job;
+    list_push_back(&fakes.jobs, &job->node);
 }
 
-int db_sandbox_load(struct db *db, void (*each)(void *user, const struct store_sandbox *sb),
-                    void *user, struct err *err)
+const uint8_t *store_secret(const struct store *s)
 {
-    (void)db;
-    (void)err;
-    if (fakes.row)
-        each(user, fakes.row);
-    return 0;
+    static const uint8_t secret[STORE_SECRET_SIZE] = { 1 };
+    (void)s;
+    return secret;
 }
-
-/* image */
 
 int image_manifest_load(const char *dir, struct image_manifest *out, struct err *err)
 {
     (void)dir;
     (void)err;
-    *out = (struct image_manifest){ .disk_mb = 1 };
+    *out = (struct image_manifest){ .disk_mb = 1, .cmdline = "quiet" };
+    memset(out->kernel.sha256, 'a', sizeof(out->kernel.sha256) - 1);
     return 0;
 }
 
@@ -88,154 +115,6 @@ void image_boot_files(const char *dir, const struct image_manifest *m, struct vm
 {
     rootfs[0] = '\0';
     (void)dir;
-    (void)m;
-    *out = (struct vmm_template){ .cmdline = "" };
-}
-
-/* vmm */
-
-static struct vmm *vmm_fake(const struct vmm_events *events, void *user,
-                            void (*done)(struct vmm *v, const struct err *err))
-{
-    fakes.vmm = calloc(1, sizeof(*fakes.vmm));
-    *fakes.vmm = (struct vmm){ .user = user, .events = events, .started = done };
-    fakes.vmms++;
-    return fakes.vmm;
-}
-
-struct vmm *vmm_boot(struct vmm_driver *d, const struct vmm_config *config,
-                     const struct vmm_events *events, void *user,
-                     void (*done)(struct vmm *v, const struct err *err))
-{
-    (void)d;
-    (void)config;
-    return vmm_fake(events, user, done);
-}
-
-struct vmm *vmm_adopt(struct vmm_driver *d, const struct vmm_config *config,
-                      const struct vmm_record *record, const struct vmm_events *events, void *user,
-                      void (*done)(struct vmm *v, const struct err *err))
-{
-    (void)d;
-    (void)config;
-    (void)record;
-    return vmm_fake(events, user, done);
-}
-
-void vmm_resume(struct vmm *v, void (*done)(void *user, const struct err *err), void *user)
-{
-    v->resumed = done;
-    v->resumed_user = user;
-}
-
-void vmm_destroy(struct vmm *v, void (*done)(void *user), void *user)
-{
-    fakes.vmms--;
-    fakes.vmm = NULL;
-    fakes.destroyed = done;
-    fakes.destroyed_user = user;
-    free(v);
-}
-
-void vmm_release(struct vmm *v)
-{
-    fakes.vmms--;
-    fakes.released++;
-    fakes.vmm = NULL;
-    free(v);
-}
-
-void *vmm_user(const struct vmm *v)
-{
-    return v->user;
-}
-
-const struct vmm_record *vmm_record(const struct vmm *v)
-{
-    return &v->record;
-}
-
-const struct link_address *vmm_link_address(const struct vmm *v)
-{
-    return &v->address;
-}
-
-const struct vmm_host *vmm_driver_host(const struct vmm_driver *d)
-{
-    static const struct vmm_host host = { .accelerator = "tcg" };
-    (void)d;
-    return &host;
-}
-
-const char *vmm_end_name(enum vmm_end end)
-{
-    return end == VMM_END_SHUTDOWN ? "shutdown" : "other";
-}
-
-void vmm_sweep(const char *run_dir, const struct vmm_record *record)
-{
-    (void)run_dir;
-    (void)record;
-}
-
-/* link */
-
-struct guest_link *guest_link_new(uv_loop_t *loop, struct defer_queue *defer,
-                                  const struct link_address *address,
-                                  const uint8_t link_secret[static LINK_SECRET_SIZE],
-                                  const struct guest_link_events *events, void *user)
-{
-    (void)loop;
-    (void)defer;
-    (void)address;
-    (void)link_secret;
-    (void)events;
-    struct guest_link *l = calloc(1, sizeof(*l));
-    l->user = user;
-    fakes.links++;
-    return l;
-}
-
-void *guest_link_user(const struct guest_link *l)
-{
-    return l->user;
-}
-
-void guest_link_set_secret(struct guest_link *l, const uint8_t link_secret[static LINK_SECRET_SIZE])
-{
-    (void)l;
-    (void)link_secret;
-}
-
-void guest_link_set_vm_running(struct guest_link *l, bool running)
-{
-    (void)l;
-    (void)running;
-}
-
-struct guest_call *
-guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage *msg,
-                const ProtobufCMessageDescriptor *output, unsigned timeout_ms,
-                void (*done)(void *user, const ProtobufCMessage *response, const struct err *err),
-                void *user)
-{
-    (void)method;
-    (void)msg;
-    (void)output;
-    (void)timeout_ms;
-    fakes.call_done = done;
-    fakes.call_user = user;
-    return (struct guest_call *)l; /* only ever given back */
-}
-
-void guest_link_cancel(struct guest_call *c)
-{
-    (void)c;
-    fakes.call_done = NULL;
-}
-
-void guest_link_close(struct guest_link *l)
-{
-    fakes.links--;
-    free(l);
+    *out = (struct vmm_template){ .kernel = "" };
+    snprintf(out->cmdline, sizeof(out->cmdline), "%s", m->cmdline);
 }

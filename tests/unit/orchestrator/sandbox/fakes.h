@@ -1,42 +1,80 @@
-/* Doubles of what sandbox/ stands on. A step that is asynchronous in truth waits here until the
- * test finishes it; one of each kind at a time. */
+/*
+ * Doubles of what sandbox/ stands on: a VMM whose memory is a mapping of this process, a guest link
+ * that answers by itself, a store whose jobs run on the loop's thread, over a real database.
+ *
+ * Each asynchronous step is an ask with the name of its function (of a call into the guest: of its
+ * method). fakes_step() answers one; the ask that `hold` names waits, what `fail` names fails.
+ */
 #ifndef TESTS_UNIT_ORCHESTRATOR_SANDBOX_FAKES_H
 #define TESTS_UNIT_ORCHESTRATOR_SANDBOX_FAKES_H
 
 #include "orchestrator/store/store.h"
 #include "orchestrator/vmm/vmm.h"
 
-struct vmm {
+struct ask {
+    struct list node;
+    const char *name;
+    void *owner; /* whose end takes it back */
+    void (*answer)(struct ask *a, const struct err *err);
+    union {
+        void (*vmm)(struct vmm *v, const struct err *err);
+        void (*plain)(void *user, const struct err *err);
+        void (*fd)(void *user, int fd, const struct err *err);
+        void (*gone)(void *user);
+        void (*drained)(void *user, int rc);
+        void (*called)(void *user, const ProtobufCMessage *msg, const struct err *err);
+    } done;
     void *user;
-    const struct vmm_events *events;
-    void (*started)(struct vmm *v, const struct err *err);
-    void (*resumed)(void *user, const struct err *err);
-    void *resumed_user;
-    struct vmm_record record;
-    struct link_address address;
 };
 
-struct guest_link {
+struct vmm {
+    struct list node; /* of fakes.vmms */
+    const struct vmm_events *events;
     void *user;
+    struct vmm_record record;
+    struct link_address address;
+    char run_dir[PATH_MAX], top[PATH_MAX];
+    int top_fd;
+    uint8_t *memory;
+    size_t size;
+    bool running, ended;
 };
 
 struct fakes {
-    /* What is asked for and waits: NULL when nothing is. */
-    void (*find_done)(void *user, const struct store_build *build, const struct err *err);
-    void (*put_done)(void *user, const struct err *err);
-    void (*end_done)(void *user, const struct err *err);
-    void (*call_done)(void *user, const ProtobufCMessage *response, const struct err *err);
-    void (*destroyed)(void *user);
-    void *find_user, *put_user, *end_user, *call_user, *destroyed_user;
-    struct store_job *job;
-    struct vmm *vmm;
-    /* What there is. */
-    int vmms, links, released;
-    char state[16];      /* as it was put last */
-    char end_reason[32]; /* of the last end */
-    char template_ref[300];
-    const struct store_sandbox *row; /* of an earlier daemon */
+    struct db *db;
+    struct list asks, jobs, vmms;
+    struct list orphans; /* VMs that were let go, and run on */
+    const char *hold, *fail;
+    size_t links;
+    size_t released, swept, boots, starts;
+    unsigned refreshes, configures;
 };
 extern struct fakes fakes;
+
+#define FAKE_STORE "store" /* what all jobs of the store are called */
+#define FAKE_DRAIN "drain"
+
+void fakes_init(struct db *db);
+
+/* Answer one ask or run one job; false when there is none that does not wait. */
+bool fakes_step(void);
+
+/* Whether the ask of this name waits. */
+bool fakes_waits(const char *name);
+
+/* The only VM there is. */
+struct vmm *fakes_vmm(void);
+
+/* VMs that were let go end too. */
+void fakes_end_orphans(void);
+
+/* The VM ends by itself; what it was asked for fails. */
+void fakes_end_vmm(struct vmm *v);
+
+/* asks.c, for the other doubles. */
+struct ask *ask_new(const char *name, void *owner, void (*answer)(struct ask *, const struct err *),
+                    void *user);
+void ask_cancel(struct ask *a);
+void ask_cancel_all(const void *owner);
 
 #endif

@@ -1,0 +1,101 @@
+/* The double of the guest link: a guest that answers every call. */
+#include "common/link/guest_protocol.h"
+#include "guest.pb-c.h"
+#include "tests/unit/orchestrator/sandbox/fakes.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct guest_link {
+    void *user;
+};
+
+struct guest_link *guest_link_new(uv_loop_t *loop, struct defer_queue *defer,
+                                  const struct link_address *address,
+                                  const uint8_t secret[static LINK_SECRET_SIZE],
+                                  const struct guest_link_events *events, void *user)
+{
+    (void)loop;
+    (void)defer;
+    (void)address;
+    (void)secret;
+    (void)events;
+    struct guest_link *l = calloc(1, sizeof(*l));
+    if (!l)
+        abort();
+    l->user = user;
+    fakes.links++;
+    return l;
+}
+
+void *guest_link_user(const struct guest_link *l)
+{
+    return l->user;
+}
+
+void guest_link_set_secret(struct guest_link *l, const uint8_t secret[static LINK_SECRET_SIZE])
+{
+    (void)l;
+    (void)secret;
+}
+
+void guest_link_set_vm_running(struct guest_link *l, bool running)
+{
+    (void)l;
+    (void)running;
+}
+
+static void answer_call(struct ask *a, const struct err *err)
+{
+    Sandpit__Guest__V1__HelloResponse hello = SANDPIT__GUEST__V1__HELLO_RESPONSE__INIT;
+    hello.protocol = GUEST_PROTOCOL;
+    if (strcmp(a->name, "Configure") == 0 && !err)
+        fakes.configures++;
+    if (strcmp(a->name, "Refresh") == 0 && !err)
+        fakes.refreshes++;
+    a->done.called(a->user, err ? NULL : &hello.base, err);
+}
+
+struct guest_call *
+guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage *msg,
+                const ProtobufCMessageDescriptor *output, unsigned timeout_ms,
+                void (*done)(void *user, const ProtobufCMessage *response, const struct err *err),
+                void *user)
+{
+    (void)msg;
+    (void)output;
+    (void)timeout_ms;
+    struct ask *a = ask_new(strrchr(method, '/') + 1, l, answer_call, user);
+    a->done.called = done;
+    return (struct guest_call *)a; /* only ever given back */
+}
+
+void guest_link_cancel(struct guest_call *c)
+{
+    ask_cancel((struct ask *)c);
+}
+
+static void answer_drain(struct ask *a, const struct err *err)
+{
+    a->done.drained(a->user, err ? -ETIMEDOUT : 0);
+}
+
+void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, void (*done)(void *user, int rc),
+                        void *user)
+{
+    (void)timeout_ms;
+    ask_new(FAKE_DRAIN, l, answer_drain, user)->done.drained = done;
+}
+
+void guest_link_resume(struct guest_link *l)
+{
+    (void)l;
+}
+
+void guest_link_close(struct guest_link *l)
+{
+    ask_cancel_all(l);
+    fakes.links--;
+    free(l);
+}

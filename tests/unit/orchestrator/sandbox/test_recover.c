@@ -1,0 +1,139 @@
+/* What a daemon makes of what an earlier one left. */
+#include "tests/unit/orchestrator/sandbox/world.h"
+
+#include "orchestrator/store/statement.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void change(const char *sql)
+{
+    struct err err;
+    if (db_script(fakes.db, sql, &err) < 0)
+        fail_msg("%s: %s", sql, err.msg);
+}
+
+static void test_a_running_one_is_adopted(void **state)
+{
+    struct world *w = *state;
+    world_have_sandbox(w);
+    world_restart(w);
+    assert_int_equal(fakes.released, 1);
+    world_recover(w);
+    assert_int_equal(w->recovered, 1);
+    world_assert_state(w, SANDBOX_RUNNING, "running");
+    assert_int_equal(tempdir_count(&w->dir, "layers"), 1);
+}
+
+static void test_a_stop_waits_for_the_rows_of_a_recovery(void **state)
+{
+    static const char *const steps[] = { FAKE_STORE, "vmm_adopt", "vmm_resume" };
+    struct world *w = *state;
+    world_have_sandbox(w);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        world_restart(w);
+        fakes.hold = steps[i];
+        world_recover(w);
+        world_stop(w, false);
+        assert_int_equal(w->stopped, 0);
+        world_go(w);
+        assert_int_equal(w->recovered, (int)i + 1);
+        assert_int_equal(w->stopped, 1);
+    }
+    assert_int_equal(world_number(w, "SELECT count(*) FROM sandboxes"), 1);
+}
+
+static void test_one_whose_vm_is_gone_is_ended(void **state)
+{
+    struct world *w = *state;
+    world_have_sandbox(w);
+    world_restart(w);
+    fakes_end_orphans();
+    world_recover(w);
+    assert_int_equal(w->recovered, 1);
+    assert_null(sandbox_lookup(w->host, w->id, NULL));
+    assert_int_equal(world_number(w, "SELECT count(*) FROM deaths WHERE reason = 'lost'"), 1);
+    world_assert_empty(w);
+}
+
+static void test_a_paused_one_stays_paused(void **state)
+{
+    struct world *w = *state;
+    world_have_sandbox(w);
+    memcpy(fakes_vmm()->memory + 4096, "kept", 4);
+    world_pause(w);
+    world_restart(w);
+    world_recover(w);
+    world_assert_state(w, SANDBOX_PAUSED, "paused");
+    world_connect(w);
+    world_assert_state(w, SANDBOX_RUNNING, "running");
+    assert_memory_equal(fakes_vmm()->memory + 4096, "kept", 4);
+    world_kill(w);
+    world_assert_empty(w);
+}
+
+static void test_after_a_start_of_the_host_a_running_one_has_its_disk(void **state)
+{
+    struct world *w = *state;
+    world_have_sandbox(w);
+    world_restart(w);
+    world_recover(w);
+    world_restart(w);
+    change("UPDATE settings SET value = 'another boot' WHERE key = 'host_boot_id'");
+    world_recover(w);
+    world_assert_state(w, SANDBOX_PAUSED, "paused");
+    assert_true(sandbox_lookup(w->host, w->id, NULL)->filesystem_only);
+    world_connect(w);
+    world_assert_state(w, SANDBOX_RUNNING, "running");
+    assert_int_equal(fakes.boots, 1);
+}
+
+/* The daemon died between the record of the new layer's name and the switch of the disk. */
+static void test_a_layer_that_was_only_named_is_forgotten(void **state)
+{
+    struct world *w = *state;
+    char before[ID_UUID_SIZE], sql[512];
+    world_have_sandbox(w);
+    memcpy(before, own_of(w->made)->layer_id, sizeof(before));
+    world_restart(w);
+    snprintf(sql, sizeof(sql),
+             "INSERT INTO layers (id, parent_id, created_ns) VALUES "
+             "('00000000-0000-4000-8000-000000000001', '%s', 1);"
+             "UPDATE sandboxes SET layer_id = '00000000-0000-4000-8000-000000000001'",
+             before);
+    change(sql);
+    world_recover(w);
+    world_assert_state(w, SANDBOX_RUNNING, "running");
+    assert_string_equal(own_of(sandbox_find(w->host, w->id, NULL))->layer_id, before);
+}
+
+static void test_strays_are_removed(void **state)
+{
+    struct world *w = *state;
+    world_have_paused(w);
+    world_restart(w);
+    tempdir_write(&w->dir, "snapshots/11111111-0000-4000-8000-000000000000/memory", "x");
+    tempdir_write(&w->dir, "snapshots/22222222-0000-4000-8000-000000000000.new/memory", "x");
+    tempdir_write(&w->dir, "layers/33333333-0000-4000-8000-000000000000.qcow2", "x");
+    tempdir_write(&w->dir, "run/istray/pid", "1");
+    world_recover(w);
+    assert_int_equal(tempdir_count(&w->dir, "snapshots"), 1);
+    assert_int_equal(tempdir_count(&w->dir, "layers"), 1);
+    assert_int_equal(tempdir_count(&w->dir, "run"), 0);
+    world_connect(w);
+    world_assert_state(w, SANDBOX_RUNNING, "running");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WORLD_TEST(test_a_running_one_is_adopted),
+        WORLD_TEST(test_a_stop_waits_for_the_rows_of_a_recovery),
+        WORLD_TEST(test_one_whose_vm_is_gone_is_ended),
+        WORLD_TEST(test_a_paused_one_stays_paused),
+        WORLD_TEST(test_after_a_start_of_the_host_a_running_one_has_its_disk),
+        WORLD_TEST(test_a_layer_that_was_only_named_is_forgotten),
+        WORLD_TEST(test_strays_are_removed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
