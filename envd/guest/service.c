@@ -62,13 +62,14 @@ static void on_restore_done(void *user)
 
 static void on_configure(struct rpc_call *call, ProtobufCMessage *msg)
 {
+    const Sandpit__Guest__V1__ConfigureRequest *r = (const void *)msg;
     struct envd *e = envd_of_call(call);
     struct err err;
-    if (identity_configure(e, (const void *)msg, &err) < 0) {
+    if (identity_configure(e, r, &err) < 0) {
         rpc_finish(call, &err);
         return;
     }
-    struct configure *c = e->is_guest ? calloc(1, sizeof(*c)) : NULL;
+    struct configure *c = e->is_guest && !r->rehearsal ? calloc(1, sizeof(*c)) : NULL;
     if (c && on_restore_start(e, ON_RESTORE_DIR, ON_RESTORE_DEADLINE_MS, on_restore_done, c)) {
         c->call = call;
         rpc_call_set_user(call, c);

@@ -15,6 +15,9 @@
 #define REFRESH_DEADLINE_MS   30000
 #define ENTROPY_SIZE          64
 
+/* What a guest is called before it is a sandbox. */
+#define NOBODY "spare"
+
 struct guest_call *guest_hello(struct sandbox_own *own, unsigned timeout_ms, guest_done_cb done,
                                void *user)
 {
@@ -60,21 +63,25 @@ static void random_entropy(uint8_t out[static ENTROPY_SIZE])
         memset(out, 0, ENTROPY_SIZE);
 }
 
-struct guest_call *guest_configure(struct sandbox_own *own, guest_done_cb done, void *user)
+static struct guest_call *configure(struct sandbox_own *own, const char *name, bool rehearsal,
+                                    guest_done_cb done, void *user)
 {
     struct sandbox *sb = &own->sb;
     struct arena arena = { 0 };
     uint8_t entropy[ENTROPY_SIZE];
-    char machine_id[MACHINE_ID_SIZE], default_user[] = "user";
+    char id[SANDBOX_ID_SIZE], machine_id[MACHINE_ID_SIZE], default_user[] = "user";
     random_entropy(entropy);
-    machine_id_of(sb->id, machine_id);
+    machine_id_of(name, machine_id);
+    snprintf(id, sizeof(id), "%s", name);
 
     Sandpit__Guest__V1__ConfigureRequest r = SANDPIT__GUEST__V1__CONFIGURE_REQUEST__INIT;
-    r.sandbox_id = sb->id;
+    r.rehearsal = rehearsal;
+    r.sandbox_id = id;
     r.template_id = sb->template_id;
-    r.hostname = sb->id;
+    r.hostname = id;
     r.machine_id = machine_id;
-    r.link_secret = (ProtobufCBinaryData){ LINK_SECRET_SIZE, own->link_secret };
+    if (!rehearsal)
+        r.link_secret = (ProtobufCBinaryData){ LINK_SECRET_SIZE, own->link_secret };
     r.access_token = sb->envd_token;
     r.n_envs = map_entries(own->envs, &arena, &r.envs);
     r.default_user = default_user;
@@ -85,6 +92,16 @@ struct guest_call *guest_configure(struct sandbox_own *own, guest_done_cb done, 
         &sandpit__guest__v1__configure_response__descriptor, CONFIGURE_DEADLINE_MS, done, user);
     arena_deinit(&arena);
     return call;
+}
+
+struct guest_call *guest_configure(struct sandbox_own *own, guest_done_cb done, void *user)
+{
+    return configure(own, own->sb.id, false, done, user);
+}
+
+struct guest_call *guest_rehearse(struct sandbox_own *own, guest_done_cb done, void *user)
+{
+    return configure(own, NOBODY, true, done, user);
 }
 
 struct guest_call *guest_refresh(struct sandbox_own *own, guest_done_cb done, void *user)

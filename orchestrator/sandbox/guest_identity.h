@@ -18,6 +18,9 @@ int guest_check_hello(const ProtobufCMessage *response, struct err *err);
  * sandbox's own link secret. When it was answered, guest_link_set_secret() must follow. */
 struct guest_call *guest_configure(struct sandbox_own *own, guest_done_cb done, void *user);
 
+/* The same with the name of nobody, for a guest that waits for its sandbox. */
+struct guest_call *guest_rehearse(struct sandbox_own *own, guest_done_cb done, void *user);
+
 /* Clock and entropy of a guest that stood still. */
 struct guest_call *guest_refresh(struct sandbox_own *own, guest_done_cb done, void *user);
 

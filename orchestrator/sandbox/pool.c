@@ -1,8 +1,8 @@
 /*
  * One spare is made at a time, when nothing else is being created:
  *
- *   PREPARE -> HELLO -> STOP -> READY        a hot one
- *   PREPARE -> READY                         a waiting one
+ *   PREPARE -> HELLO -> REHEARSE -> STOP -> READY        a hot one
+ *   PREPARE -> READY                                     a waiting one
  *
  * A failure goes to UNDO. A spare whose VM ends, or that is dropped, goes there from READY too.
  */
@@ -24,11 +24,20 @@
 
 #define HELLO_DEADLINE_MS 30000
 
-enum spare_state { SPARE_PREPARE, SPARE_HELLO, SPARE_STOP, SPARE_READY, SPARE_UNDO, SPARE_NR };
+enum spare_state {
+    SPARE_PREPARE,
+    SPARE_HELLO,
+    SPARE_REHEARSE,
+    SPARE_STOP,
+    SPARE_READY,
+    SPARE_UNDO,
+    SPARE_NR
+};
 
 static const struct sm_rule rules[SPARE_NR] = {
     [SPARE_PREPARE] = { "prepare", SM_TO(SPARE_HELLO) | SM_TO(SPARE_READY) | SM_TO(SPARE_UNDO) },
-    [SPARE_HELLO] = { "hello", SM_TO(SPARE_STOP) | SM_TO(SPARE_UNDO) },
+    [SPARE_HELLO] = { "hello", SM_TO(SPARE_REHEARSE) | SM_TO(SPARE_UNDO) },
+    [SPARE_REHEARSE] = { "rehearse", SM_TO(SPARE_STOP) | SM_TO(SPARE_UNDO) },
     [SPARE_STOP] = { "stop", SM_TO(SPARE_READY) | SM_TO(SPARE_UNDO) },
     [SPARE_READY] = { "ready", SM_TO(SPARE_UNDO) },
     [SPARE_UNDO] = { "undo", 0 },
@@ -129,6 +138,28 @@ static void on_stopped(void *user, const struct err *err)
     ready(s);
 }
 
+static void out_of_memory(struct spare *s)
+{
+    struct err err;
+    err_fill(&err, ERR_EXHAUSTED, "out of memory");
+    fail(s, &err);
+}
+
+static void on_rehearsed(void *user, const ProtobufCMessage *msg, const struct err *err)
+{
+    struct spare *s = user;
+    (void)msg;
+    s->call = NULL;
+    if (sm_state(&s->sm) != SPARE_REHEARSE)
+        return;
+    if (err) {
+        fail(s, err);
+        return;
+    }
+    sm_move(&s->sm, SPARE_STOP);
+    vmm_pause(s->own->sb.vmm, on_stopped, s);
+}
+
 static void on_hello(void *user, const ProtobufCMessage *msg, const struct err *err)
 {
     struct spare *s = user;
@@ -142,14 +173,15 @@ static void on_hello(void *user, const ProtobufCMessage *msg, const struct err *
         fail(s, err);
         return;
     }
-    sm_move(&s->sm, SPARE_STOP);
-    vmm_pause(s->own->sb.vmm, on_stopped, s);
+    sm_move(&s->sm, SPARE_REHEARSE);
+    s->call = guest_rehearse(s->own, on_rehearsed, s);
+    if (!s->call)
+        out_of_memory(s);
 }
 
 static void on_prepared(void *user, const struct err *err)
 {
     struct spare *s = user;
-    struct err no_memory;
     if (sm_state(&s->sm) != SPARE_PREPARE)
         return; /* dropped meanwhile; undo waits for this no longer than for the VMM */
     if (err) {
@@ -162,10 +194,8 @@ static void on_prepared(void *user, const struct err *err)
     }
     sm_move(&s->sm, SPARE_HELLO);
     s->call = guest_hello(s->own, HELLO_DEADLINE_MS, on_hello, s);
-    if (!s->call) {
-        err_fill(&no_memory, ERR_EXHAUSTED, "out of memory");
-        fail(s, &no_memory);
-    }
+    if (!s->call)
+        out_of_memory(s);
 }
 
 static void make(struct pool *p, struct source *source, bool hot)

@@ -107,7 +107,7 @@ void sandbox_unref(struct sandbox *sb);
 /* Pause: memory, devices and disk are kept, durable when done tells so. ERR_NOT_FOUND; ERR_ABORTED
  * when it is paused already or in another transition, or (with the reason
  * SANDBOX_REASON_UNRESPONSIVE) when a healthy guest was required and this one does not answer;
- * ERR_EXHAUSTED when the disk is full: then the sandbox runs on. */
+ * ERR_UNAVAILABLE when the disk is full: then the sandbox runs on. */
 #define SANDBOX_REASON_UNRESPONSIVE "sandbox_snapshot_guest_agent_unresponsive"
 struct sandbox_pause_spec {
     bool memory; /* false: the disk only */
