@@ -16,6 +16,7 @@ struct setting {
     const char *what; /* placeholder of the value; NULL: a switch */
     const char *help;
     const char *(*set)(struct config *c, const char *value);
+    bool of_image; /* of a template: an option of `image build`, not of `serve` */
 };
 
 static bool number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
@@ -275,9 +276,9 @@ static const struct setting settings[] = {
     { "domain", "NAME", "told to clients; none: nothing (localhost:<proxy port>)", set_domain },
     { "ephemeral", NULL, "end every sandbox when the daemon ends", set_ephemeral },
     { "accel", "WHICH", "kvm, tcg (emulation) or auto (auto)", set_accel },
-    { "vcpus", "N", "of a sandbox (1 under emulation, 2 with KVM)", set_vcpus },
-    { "memory-mb", "N", "of a sandbox (512)", set_memory },
-    { "disk-mb", "N", "of a sandbox, virtual (4096)", set_disk },
+    { "vcpus", "N", "of a sandbox (1 under emulation, 2 with KVM)", set_vcpus, true },
+    { "memory-mb", "N", "of a sandbox (512)", set_memory, true },
+    { "disk-mb", "N", "of a sandbox, virtual (4096)", set_disk, true },
     { "max-sandboxes", "N", "at once (as many as the memory allows)", set_max_sandboxes },
     { "max-per-team", "N", "at once, of one team (no limit of its own)", set_max_per_team },
     { "pool-hot", "N", "restored VMs kept ready, for each template in use (1)", set_pool_hot },
@@ -383,6 +384,10 @@ int config_from_args(struct config *c, int argc, char **argv, bool *help, struct
         } else {
             const struct setting *s = &settings[got - 256];
             char label[64];
+            if (s->of_image)
+                return err_set(err, ERR_INVALID, EINVAL,
+                               "--%s is saved with a template: give it to `sandpit image build`",
+                               s->name);
             snprintf(label, sizeof(label), "--%s", s->name);
             int rc = apply(c, s, label, s->what ? optarg : "true", err);
             if (rc)
@@ -448,6 +453,8 @@ void config_usage(FILE *out)
 {
     for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
         char flag[64];
+        if (settings[i].of_image)
+            continue;
         snprintf(flag, sizeof(flag), "--%s %s", settings[i].name,
                  settings[i].what ? settings[i].what : "");
         fprintf(out, "  %-26s %s\n", flag, settings[i].help);

@@ -72,6 +72,16 @@ static void test_flags_win_over_environment(void **state)
     assert_int_equal(c.max_lifetime_s, 7200);
 }
 
+static void test_what_a_template_has_is_refused(void **state)
+{
+    (void)state;
+    struct config c;
+    struct err err;
+    bool help;
+    assert_int_equal(parse(&c, &help, &err, "--memory-mb", "1024", NULL), -EINVAL);
+    assert_non_null(strstr(err.msg, "sandpit image build"));
+}
+
 static void test_domain_follows_the_proxy_port_until_it_is_set(void **state)
 {
     (void)state;
@@ -116,6 +126,9 @@ static void test_every_setting_refuses_what_it_cannot_be(void **state)
         { "memory-mb", "64" },
         { "disk-mb", "1" },
         { "max-sandboxes", "1025" },
+        { "max-per-team", "1025" },
+        { "pool-hot", "65" },
+        { "pool-waiting", "-1" },
         { "default-timeout", "0" },
         { "max-lifetime", "1e9" },
         { "uid-base", "0" },
@@ -233,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults_are_as_documented_and_pass_the_check),
         cmocka_unit_test(test_flags_win_over_environment),
+        cmocka_unit_test(test_what_a_template_has_is_refused),
         cmocka_unit_test(test_domain_follows_the_proxy_port_until_it_is_set),
         cmocka_unit_test(test_every_setting_refuses_what_it_cannot_be),
         cmocka_unit_test(test_environment_names_the_variable),
