@@ -51,9 +51,6 @@ static int parse_lifecycle(const json_t *body, struct sandbox_spec *spec, struct
         return err_set(err, ERR_INVALID, EINVAL,
                        "autoPauseMemory: false cannot be combined with autoResume.enabled: true: "
                        "what was paused without its memory starts anew when it is resumed");
-    json_t *kept = json_pack("{s:b, s:s}", "autoResume", spec->auto_resume, "onTimeout",
-                             spec->auto_pause ? "pause" : "kill");
-    json_object_set_new(spec->config, "lifecycle", kept);
     return 0;
 }
 

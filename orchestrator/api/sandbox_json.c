@@ -75,7 +75,10 @@ json_t *sandbox_json_detail(const struct sandbox *sb, const struct config *confi
     set_domain(obj, config);
     if (sm_state(&sb->sm) == SANDBOX_PAUSED)
         set(obj, "pauseMode", json_string(sb->filesystem_only ? "filesystem" : "full"));
-    /* allowInternetAccess, network, lifecycle: as sandboxes_create.c put them. */
+    set(obj, "lifecycle",
+        json_pack("{s:b, s:s}", "autoResume", sb->auto_resume, "onTimeout",
+                  sb->auto_pause ? "pause" : "kill"));
+    /* allowInternetAccess, network: as create_options.c put them. */
     json_object_update_missing(obj, sb->config);
     return obj;
 }

@@ -43,8 +43,10 @@ void api_sandbox_pause(struct http_request *r)
         api_fail_err(c, &err);
         return;
     }
+    /* Without memory a guest that does not answer would leave a disk that it did not write out. */
     struct sandbox_pause_spec spec = { .memory = options.memory,
-                                       .require_healthy = options.require_healthy,
+                                       .require_healthy =
+                                           options.require_healthy || !options.memory,
                                        .actor = api_call_actor(c, actor) };
     api_call_ref(c);
     sandbox_pause(c->api->o.host, id, c->key.team_id, &spec, on_paused, c);

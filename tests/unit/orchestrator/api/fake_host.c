@@ -126,7 +126,7 @@ struct fake_create {
     json_t *metadata, *config;
     char team_id[TEAM_ID_SIZE];
     unsigned timeout_s;
-    bool secure, public_traffic;
+    bool secure, public_traffic, auto_pause, auto_pause_memory, auto_resume;
     sandbox_created_cb done;
     void *user;
 };
@@ -146,6 +146,9 @@ static void finish(struct deferred *d)
         sb->config = json_incref(op->config);
         sb->end_ns = sb->started_ns + (int64_t)op->timeout_s * 1000000000;
         memcpy(sb->template_id, op->build.template_id, sizeof(sb->template_id));
+        sb->auto_pause = op->auto_pause;
+        sb->auto_pause_memory = op->auto_pause_memory;
+        sb->auto_resume = op->auto_resume;
         if (!op->secure)
             sb->envd_token[0] = '\0';
         if (!op->public_traffic)
@@ -202,6 +205,9 @@ void sandbox_create(struct sandbox_host *h, const struct sandbox_spec *spec,
     memcpy(op->team_id, spec->team_id, sizeof(op->team_id));
     op->timeout_s = spec->timeout_s;
     op->secure = spec->secure;
+    op->auto_pause = spec->auto_pause;
+    op->auto_pause_memory = spec->auto_pause_memory;
+    op->auto_resume = spec->auto_resume;
     op->public_traffic = spec->allow_public_traffic;
     op->done = done;
     op->user = user;

@@ -21,13 +21,14 @@ static void test_get_has_every_field(void **state)
     sb->end_ns = sb->started_ns + 60 * SECOND;
     json_object_set_new(sb->metadata, "k", json_string("v"));
     expect(w, &r, 200, "GET", "/sandboxes/iabc", NULL);
-    json_t *expected =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s, s:{s:s}, s:s, s:s}",
-                  "templateID", "tttttttttttttttttttt", "sandboxID", "iabc", "clientID", "6532622b",
-                  "envdVersion", "0.6.13", "alias", "base", "startedAt", "2026-01-02T03:04:05.123Z",
-                  "endAt", "2026-01-02T03:05:05.123Z", "cpuCount", 1, "memoryMB", 512, "diskSizeMB",
-                  4096, "state", "running", "metadata", "k", "v", "envdAccessToken",
-                  "token-of-iabc", "domain", "localhost:3002");
+    json_t *expected = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s, s:{s:s}, s:s, s:s,"
+        " s:{s:b, s:s}}",
+        "templateID", "tttttttttttttttttttt", "sandboxID", "iabc", "clientID", "6532622b",
+        "envdVersion", "0.6.13", "alias", "base", "startedAt", "2026-01-02T03:04:05.123Z", "endAt",
+        "2026-01-02T03:05:05.123Z", "cpuCount", 1, "memoryMB", 512, "diskSizeMB", 4096, "state",
+        "running", "metadata", "k", "v", "envdAccessToken", "token-of-iabc", "domain",
+        "localhost:3002", "lifecycle", "autoResume", 0, "onTimeout", "kill");
     if (!json_equal(r.json, expected))
         fail_msg("got %s", r.body);
     json_decref(expected);
