@@ -100,8 +100,8 @@ static int64_t wake_timeout(const struct config *config, const struct sandbox *s
 
 void forward_wake(struct forward *f, const struct sandbox *sb)
 {
-    struct sandbox_connect_spec spec = { .actor = "traffic" };
     bool resuming = sm_state(&sb->sm) == SANDBOX_RESUMING;
+    struct sandbox_connect_spec spec = { .only_wait = resuming, .actor = "traffic" };
     if (f->woken++ >= WAKES_MAX) {
         forward_page(f, PAGE_TRANSITION, NULL);
         return;

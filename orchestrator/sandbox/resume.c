@@ -519,6 +519,11 @@ static void connect_now(struct connecting *c)
         transition_wait(own, &c->waiter, on_transition_over);
         break;
     case SANDBOX_PAUSED:
+        if (c->spec.only_wait) {
+            err_fill(&err, ERR_ABORTED, "Sandbox \"%s\" is paused", sb->id);
+            answer(c, NULL, &err);
+            break;
+        }
         resume_begin(own, c->spec.timeout_s, c->spec.reboot, c->done, c->user);
         free(c);
         break;

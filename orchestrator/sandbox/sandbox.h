@@ -127,6 +127,7 @@ struct sandbox_connect_spec {
     int64_t timeout_s;
     bool reboot;         /* cold boot from the disk */
     bool must_be_paused; /* the first version's resume */
+    bool only_wait;      /* for what others do: ERR_ABORTED when it is paused and stays so */
     const char *actor;
 };
 typedef void (*sandbox_connected_cb)(void *user, struct sandbox *sb, bool resumed,

@@ -41,7 +41,7 @@ struct sandbox_host {
 
     /* What the last pause, connect, snapshot or fork was asked. */
     struct {
-        bool memory, require_healthy, reboot, must_be_paused;
+        bool memory, require_healthy, reboot, must_be_paused, only_wait;
         int64_t timeout_s;
         unsigned count;
         char name[256]; /* empty: none */

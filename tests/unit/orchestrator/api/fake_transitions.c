@@ -106,6 +106,7 @@ void sandbox_connect(struct sandbox_host *h, const char *id, const char *team_id
     h->transition.timeout_s = spec->timeout_s;
     h->transition.reboot = spec->reboot;
     h->transition.must_be_paused = spec->must_be_paused;
+    h->transition.only_wait = spec->only_wait;
     if (op->err.code)
         return;
     op->resumed = sm_state(&op->sb->sm) != SANDBOX_RUNNING;

@@ -211,6 +211,7 @@ static void test_time_of_a_woken_one(void **state)
         turn(w);
         assert_int_equal(w->host.transition.timeout_s, times[i][1]);
         assert_false(w->host.transition.must_be_paused);
+        assert_false(w->host.transition.only_wait);
         assert_false(w->host.transition.reboot);
         leave(w);
     }
@@ -225,6 +226,7 @@ static void test_a_resume_under_way_is_waited_for(void **state)
     ask(w, "49983", NULL, NULL);
     turn(w);
     assert_int_equal(w->host.transition.timeout_s, 0);
+    assert_true(w->host.transition.only_wait);
     assert_non_null(w->link.upstream);
     leave(w);
     fake_host_move(w->sb, SANDBOX_RESUMING);
