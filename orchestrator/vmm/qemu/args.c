@@ -133,7 +133,9 @@ static void add_to_set(struct qemu_args *a, int fd, size_t set)
     qemu_args_add(a, "fd=%d,set=%zu", fd, set);
 }
 
-/* The file is opened as part of its format's node, so that it goes when that goes. */
+/* The file is opened as part of its format's node, so that it goes when that goes. What is frozen
+ * is not locked: a VMM that once wrote it may hold the lock of a writer for as long as it lives,
+ * since the descriptor in its set does. */
 static void add_layer(struct qemu_args *a, size_t set, const char *options)
 {
     char backing[32] = QEMU_NODE_ROOTFS;
@@ -157,7 +159,7 @@ static void add_disk(struct qemu_args *a, size_t nlayers)
                   QEMU_SET_ROOTFS);
     for (size_t i = 0; i < nlayers; i++) {
         add_to_set(a, QEMU_FD_LAYERS + (int)i, QEMU_SET_LAYERS + i);
-        add_layer(a, QEMU_SET_LAYERS + i, "read-only=on,file.read-only=on");
+        add_layer(a, QEMU_SET_LAYERS + i, "read-only=on,file.read-only=on,file.locking=off");
     }
     add_to_set(a, QEMU_FD_TOP, top);
     add_to_set(a, QEMU_FD_TOP_READ, top);

@@ -36,16 +36,11 @@ void chain_free(struct vmm_disk *d)
     chain_cut(d, 0);
 }
 
-int chain_push(struct vmm_disk *d, const char *top)
+void chain_push(struct vmm_disk *d, char *top)
 {
-    const char *text;
     assert(d->nlayers < VMM_LAYERS_MAX);
-    int rc = copy(&text, top);
-    if (rc == 0) {
-        d->layers[d->nlayers++] = d->top;
-        d->top = text;
-    }
-    return rc;
+    d->layers[d->nlayers++] = d->top;
+    d->top = top;
 }
 
 void chain_cut(struct vmm_disk *d, size_t keep)

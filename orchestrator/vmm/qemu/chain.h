@@ -9,8 +9,8 @@
 int chain_copy(struct vmm_disk *out, const struct vmm_disk *from);
 void chain_free(struct vmm_disk *d);
 
-/* The top becomes the newest layer and `top` the new one. There must be room. 0 or -ENOMEM. */
-int chain_push(struct vmm_disk *d, const char *top);
+/* The top becomes the newest layer and `top`, which is taken, the new one. There must be room. */
+void chain_push(struct vmm_disk *d, char *top);
 
 /* Forget all layers but the oldest `keep`. */
 void chain_cut(struct vmm_disk *d, size_t keep);

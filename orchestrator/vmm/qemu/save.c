@@ -167,6 +167,7 @@ static void drop(struct vm_op *op)
         close(s->fd);
     if (s->write_fd >= 0)
         close(s->write_fd);
+    op->v->disk_users--;
     free(s);
 }
 
@@ -179,6 +180,7 @@ void vmm_save(struct vmm *v, void (*done)(void *user, int state_fd, const struct
 {
     struct save *s = op_new(v, sizeof(*s), &save_type);
     sm_init(&s->op.sm, "save", v->id, rules, SAVE_JOBS);
+    v->disk_users++;
     s->fd = s->write_fd = -1;
     s->done = done;
     s->user = user;

@@ -80,6 +80,7 @@ struct vmm {
     int open_handles;                       /* in CLOSING */
     struct list ops;                        /* struct vm_op */
 
+    unsigned disk_users; /* operations that a merge gives way to */
     bool adopted;
     bool incoming;   /* started to wait for a snapshot */
     bool waiting;    /* and it has not come yet */

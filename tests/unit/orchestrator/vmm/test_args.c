@@ -145,7 +145,8 @@ static void test_layers_stand_on_each_other(void **state)
     build(&a, &m);
     assert_string_equal(option(&a, "-blockdev", 1),
                         "driver=qcow2,node-name=disk-2,backing=rootfs,file.driver=file,"
-                        "file.filename=/dev/fdset/2,read-only=on,file.read-only=on");
+                        "file.filename=/dev/fdset/2,read-only=on,file.read-only=on,"
+                        "file.locking=off");
     assert_true(has(option(&a, "-blockdev", 2), "node-name=disk-3,backing=disk-2,"));
     assert_true(has(option(&a, "-blockdev", 3), "node-name=disk-4,backing=disk-3,"));
     assert_false(has(option(&a, "-blockdev", 3), "read-only"));

@@ -224,6 +224,20 @@ void vm_adopt(struct vm_fixture *f, struct vm_run *r, const struct vmm_record *r
     run_until(f, &r->done);
 }
 
+void vm_readopt(struct vm_run *r, const struct vmm_disk *disk)
+{
+    struct vmm_record record = *vmm_record(r->v);
+    struct vmm_config config;
+    vm_release(r);
+    run_until(r->f, &(bool){ true });
+    vm_run_config(r, &config);
+    config.disk = *disk;
+    r->done = false;
+    r->v = vmm_adopt(r->f->driver, &config, &record, &events, r, on_done);
+    assert_non_null(r->v);
+    run_until(r->f, &r->done);
+}
+
 void vm_read(struct vm_run *r)
 {
     int64_t due = clock_mono_ms() + TEST_DEADLINE_MS;

@@ -61,6 +61,8 @@ void vm_boot(struct vm_fixture *f, struct vm_run *r);
 void vm_boot_up(struct vm_fixture *f, struct vm_run *r);
 void vm_wait_up(struct vm_run *r);
 void vm_adopt(struct vm_fixture *f, struct vm_run *r, const struct vmm_record *record);
+/* Let go of the VM and take it over again, with this disk. */
+void vm_readopt(struct vm_run *r, const struct vmm_disk *disk);
 /* A VMM that waits for a snapshot, after vm_run_init(), on the layers of `base` and this memory.
  * Waits for done, which may tell of a failure. */
 void vm_start(struct vm_run *r, const struct vmm_disk *base, int memory_fd);
