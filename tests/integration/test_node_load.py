@@ -13,6 +13,10 @@ WATCHES = 100
 READERS = 5  # of the watches, read all the time
 EVENTS = 6000  # more than are kept, and than lie between us and a client that does not read
 GROWTH_KB = 24576
+PACE = 20  # events between two rests of the store, whose queue is not what is measured
+
+# By default a client takes megabytes for an application that does not read.
+SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 65536), ("grpc.http2.bdp_probe", 0)]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,8 @@ def test_a_thousand_calls_at_once(daemon):
 
 def test_slow_readers_hold_nothing(daemon, box):
     quiet = rest_times(daemon)
-    with node_of(daemon) as node, node_of(daemon) as other, node_of(daemon) as third:
+    with node_of(daemon, SMALL_WINDOW) as node, node_of(daemon) as other, \
+            node_of(daemon) as third:
         before = memory_kb(daemon)
         slow = [begin_watch(node, timeout=900)[0] for _ in range(WATCHES - READERS)]
         fast = [begin_watch(third, timeout=900)[0] for _ in range(READERS)]
@@ -74,6 +79,8 @@ def test_slow_readers_hold_nothing(daemon, box):
             for n in range(EVENTS):
                 other.sandboxes.Update(pb.UpdateSandboxRequest(id=box, timeout_s=3000 + n % 2),
                                        timeout=60)
+                if n % PACE == 0:
+                    other.keys.List(pb.ListKeysRequest(), timeout=60)
 
         threads = [threading.Thread(target=reader, args=(n,)) for n in range(READERS)]
         worker = threading.Thread(target=work)
@@ -94,7 +101,7 @@ def test_slow_readers_hold_nothing(daemon, box):
             assert "list again" in e.value.details()
             assert 0 < len(got) < EVENTS
             with pytest.raises(grpc.RpcError) as e:
-                next(node.sandboxes.Watch(pb.WatchSandboxesRequest(position=got[-1])))
+                next(node.sandboxes.Watch(pb.WatchSandboxesRequest(position=got[-1]), timeout=60))
             assert e.value.code() == grpc.StatusCode.OUT_OF_RANGE
         for w in [*slow, *fast]:
             w.cancel()
