@@ -16,6 +16,8 @@ int cmd_env(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_kill(int argc, char **argv);
+int cmd_pause(int argc, char **argv);
+int cmd_resume(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_events(int argc, char **argv);
 int cmd_info(int argc, char **argv);

@@ -14,18 +14,20 @@ static const char info_help[] =
     "\n"
     "Exit status: 0 done, 1 failed, 2 called wrongly, 3 no daemon runs.\n";
 
-static const char drain_help[] = "Usage: sandpit drain [--data-dir DIR]\n"
-                                 "       sandpit undrain [--data-dir DIR]\n"
-                                 "\n"
-                                 "Take no new sandboxes, or take them again. What runs goes on. "
-                                 "Draining lasts until undrain, or\n"
-                                 "until the daemon ends.\n"
-                                 "\n"
-                                 "Example:\n"
-                                 "    sandpit drain && sandpit kill --all\n"
-                                 "\n"
-                                 "Exit status: 0 done (also when nothing changed), 1 failed, 2 "
-                                 "called wrongly, 3 no daemon runs.\n";
+static const char drain_help[] =
+    "Usage: sandpit drain [--pause] [--data-dir DIR]\n"
+    "       sandpit undrain [--data-dir DIR]\n"
+    "\n"
+    "Take no new sandboxes, or take them again. What runs goes on. Draining lasts until undrain,\n"
+    "or until the daemon ends.\n"
+    "\n"
+    "  --pause   also pause what runs, one after another; prints their ids\n"
+    "\n"
+    "Example:\n"
+    "    sandpit drain --pause && systemctl stop sandpit\n"
+    "\n"
+    "Exit status: 0 done (also when nothing changed), 1 failed (also when a sandbox could not be\n"
+    "paused), 2 called wrongly, 3 no daemon runs.\n";
 
 static void print_info(const Sandpit__Node__V1__Info *i)
 {
@@ -68,33 +70,70 @@ int cmd_info(int argc, char **argv)
     return node_command_end(&n, rc);
 }
 
-static int set_state(const char *who, int argc, char **argv, Sandpit__Node__V1__NodeState state,
-                     const char *now)
+/* Each running sandbox, page by page: a paused one is on no later page. */
+static int pause_all(struct node_command *n)
 {
-    struct node_command n = { .who = who, .help = drain_help };
-    int rc = node_command_start(&n, argc, argv, NULL);
-    if (rc >= 0)
-        return rc;
+    Sandpit__Node__V1__SandboxState running =
+        SANDPIT__NODE__V1__SANDBOX_STATE__SANDBOX_STATE_RUNNING;
+    Sandpit__Node__V1__ListSandboxesRequest r = SANDPIT__NODE__V1__LIST_SANDBOXES_REQUEST__INIT;
+    int result = CMD_OK;
+    r.states = &running;
+    r.n_states = 1;
+    do {
+        const ProtobufCMessage *answer;
+        int rc =
+            node_command_call(n, "/sandpit.node.v1.SandboxService/List", &r.base,
+                              &sandpit__node__v1__list_sandboxes_response__descriptor, &answer);
+        if (rc != CMD_OK)
+            return rc;
+        const Sandpit__Node__V1__ListSandboxesResponse *page = (const void *)answer;
+        for (size_t i = 0; i < page->n_sandboxes; i++) {
+            rc = node_command_pause(n, page->sandboxes[i]->id);
+            if (rc == CMD_OK)
+                puts(page->sandboxes[i]->id);
+            else if (rc != CMD_NOT_FOUND) /* it has ended meanwhile */
+                result = rc;
+        }
+        r.page_token = page->next_page_token;
+    } while (r.page_token[0]);
+    return result;
+}
+
+/* CMD_OK, or said. */
+static int set_state(struct node_command *n, Sandpit__Node__V1__NodeState state, const char *now)
+{
     Sandpit__Node__V1__SetStateRequest r = SANDPIT__NODE__V1__SET_STATE_REQUEST__INIT;
     const ProtobufCMessage *answer;
     r.state = state;
-    rc = node_command_call(&n, "/sandpit.node.v1.InfoService/SetState", &r.base,
-                           &sandpit__node__v1__set_state_response__descriptor, &answer);
+    int rc = node_command_call(n, "/sandpit.node.v1.InfoService/SetState", &r.base,
+                               &sandpit__node__v1__set_state_response__descriptor, &answer);
     if (rc == CMD_OK) {
         bool was = ((const Sandpit__Node__V1__SetStateResponse *)answer)->previous == state;
         printf("%s%s\n", was ? "already " : "", now);
     }
-    return node_command_end(&n, rc);
+    return rc;
 }
 
 int cmd_drain(int argc, char **argv)
 {
-    return set_state("sandpit drain", argc, argv,
-                     SANDPIT__NODE__V1__NODE_STATE__NODE_STATE_DRAINING, "draining");
+    bool pause = false;
+    struct node_command n = { .who = "sandpit drain", .help = drain_help };
+    const struct option_spec specs[] = { { "pause", NULL, &pause }, { NULL } };
+    int rc = node_command_start(&n, argc, argv, specs);
+    if (rc >= 0)
+        return rc;
+    rc = set_state(&n, SANDPIT__NODE__V1__NODE_STATE__NODE_STATE_DRAINING, "draining");
+    if (rc == CMD_OK && pause)
+        rc = pause_all(&n);
+    return node_command_end(&n, rc);
 }
 
 int cmd_undrain(int argc, char **argv)
 {
-    return set_state("sandpit undrain", argc, argv, SANDPIT__NODE__V1__NODE_STATE__NODE_STATE_READY,
-                     "ready");
+    struct node_command n = { .who = "sandpit undrain", .help = drain_help };
+    int rc = node_command_start(&n, argc, argv, NULL);
+    if (rc >= 0)
+        return rc;
+    rc = set_state(&n, SANDPIT__NODE__V1__NODE_STATE__NODE_STATE_READY, "ready");
+    return node_command_end(&n, rc);
 }

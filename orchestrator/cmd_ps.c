@@ -4,11 +4,12 @@
 #include "orchestrator/node_command.h"
 
 #include <string.h>
+#include <strings.h>
 
 #define PAGE 1000
 
 static const char help[] =
-    "Usage: sandpit ps [-q | --json | --watch] [--team TEAM] [--data-dir DIR]\n"
+    "Usage: sandpit ps [-q | --json | --watch] [--team TEAM] [--state STATE] [--data-dir DIR]\n"
     "\n"
     "List the sandboxes of the running daemon, newest first.\n"
     "\n"
@@ -16,6 +17,7 @@ static const char help[] =
     "  --json        a JSON array\n"
     "  --watch       the list again after each change, until interrupted\n"
     "  --team TEAM   of one team, by its id or name\n"
+    "  --state STATE running, paused, pausing or resuming\n"
     "\n"
     "Examples:\n"
     "    sandpit ps --json | jq -r '.[].metadata.user'\n"
@@ -26,6 +28,8 @@ static const char help[] =
 struct ps {
     struct node_command n;
     const char *team;
+    const char *state_text;
+    Sandpit__Node__V1__SandboxState state; /* 0: any */
     bool quiet, json, watch;
     size_t printed;
     const char *position; /* of the list */
@@ -78,6 +82,8 @@ static int list(struct ps *p)
     Sandpit__Node__V1__ListSandboxesRequest r = SANDPIT__NODE__V1__LIST_SANDBOXES_REQUEST__INIT;
     r.team = (char *)(uintptr_t)p->team;
     r.page_size = PAGE;
+    r.states = &p->state;
+    r.n_states = p->state != 0;
     p->printed = 0;
     p->position = NULL;
     do {
@@ -124,6 +130,16 @@ static int wait_for_change(struct ps *p)
     return rc >= 0 || err.code == ERR_RANGE ? CMD_OK : node_command_fail(p->n.who, &err);
 }
 
+/* The state of a name such as "running"; 0 when there is none of that name. */
+static Sandpit__Node__V1__SandboxState parse_state(const char *text)
+{
+    const ProtobufCEnumDescriptor *d = &sandpit__node__v1__sandbox_state__descriptor;
+    for (unsigned i = 0; i < d->n_values; i++)
+        if (strcasecmp(text, state_name((Sandpit__Node__V1__SandboxState)d->values[i].value)) == 0)
+            return (Sandpit__Node__V1__SandboxState)d->values[i].value;
+    return SANDPIT__NODE__V1__SANDBOX_STATE__SANDBOX_STATE_UNSPECIFIED;
+}
+
 static int watch(struct ps *p)
 {
     bool screen = isatty(STDOUT_FILENO);
@@ -147,14 +163,19 @@ static int watch(struct ps *p)
 int cmd_ps(int argc, char **argv)
 {
     struct ps p = { .n = { .who = "sandpit ps", .help = help }, .team = "" };
-    const struct option_spec specs[] = { { "quiet", NULL, &p.quiet, 'q' },
-                                         { "json", NULL, &p.json },
-                                         { "watch", NULL, &p.watch },
-                                         { "team", &p.team, NULL },
-                                         { NULL } };
+    const struct option_spec specs[] = {
+        { "quiet", NULL, &p.quiet, 'q' }, { "json", NULL, &p.json },
+        { "watch", NULL, &p.watch },      { "team", &p.team, NULL },
+        { "state", &p.state_text, NULL }, { NULL }
+    };
     int rc = node_command_start(&p.n, argc, argv, specs);
     if (rc >= 0)
         return rc;
+    p.state = p.state_text ? parse_state(p.state_text) : 0;
+    if (p.state_text && !p.state) {
+        fprintf(stderr, "sandpit ps: there is no state '%s'\n", p.state_text);
+        return node_command_end(&p.n, CMD_USAGE);
+    }
     if (p.quiet + p.json + p.watch > 1) {
         fputs("sandpit ps: give only one of -q, --json and --watch\n", stderr);
         return node_command_end(&p.n, CMD_USAGE);

@@ -14,6 +14,8 @@ static const struct command commands[] = {
     { "serve", "run the daemon", cmd_serve },
     { "ps", "list sandboxes", cmd_ps },
     { "kill", "end sandboxes", cmd_kill },
+    { "pause", "keep sandboxes, and let nothing of them run", cmd_pause },
+    { "resume", "let paused sandboxes go on", cmd_resume },
     { "inspect", "show a sandbox", cmd_inspect },
     { "events", "show what happens to sandboxes", cmd_events },
     { "info", "show this node: what it has, and what of it is used", cmd_info },

@@ -28,6 +28,9 @@ int node_command_end(struct node_command *n, int rc);
 int node_command_call(struct node_command *n, const char *path, const ProtobufCMessage *request,
                       const ProtobufCMessageDescriptor *output, const ProtobufCMessage **answer);
 
+/* Pause a sandbox: CMD_OK, or said. Of cmd_pause.c. */
+int node_command_pause(struct node_command *n, const char *id);
+
 /* Say the error; the exit status for it. */
 int node_command_fail(const char *who, const struct err *err);
 

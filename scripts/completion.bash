@@ -30,7 +30,9 @@ _sandpit() {
         words='create list revoke'
     elif [ "$COMP_CWORD" = 2 ] && [ "$command" = image ]; then
         words='build list'
-    elif [ "$command" = kill ] || [ "$command" = inspect ] || [ "$previous" = --sandbox ]; then
+    elif [ "$previous" = --state ]; then
+        words='running paused pausing resuming'
+    elif [[ $command =~ ^(kill|pause|resume|inspect)$ ]] || [ "$previous" = --sandbox ]; then
         words=$(_sandpit_ids "$program")
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

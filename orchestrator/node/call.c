@@ -105,6 +105,7 @@ static void end(struct own *o, const ProtobufCMessage *msg, const struct err *st
 {
     grpc_op ops[4];
     size_t n = 0;
+    grpc_metadata reason;
     grpc_slice details = grpc_slice_from_copied_string(status ? status->msg : "");
     grpc_byte_buffer *bytes = NULL;
     memset(ops, 0, sizeof(ops));
@@ -121,6 +122,13 @@ static void end(struct own *o, const ProtobufCMessage *msg, const struct err *st
     /* The codes are gRPC's own. */
     ops[n].data.send_status_from_server.status = (grpc_status_code)(status ? status->code : ERR_OK);
     ops[n].data.send_status_from_server.status_details = status ? &details : NULL;
+    if (status && status->reason) {
+        memset(&reason, 0, sizeof(reason));
+        reason.key = grpc_slice_from_static_string(NODE_REASON_KEY);
+        reason.value = grpc_slice_from_static_string(status->reason);
+        ops[n].data.send_status_from_server.trailing_metadata_count = 1;
+        ops[n].data.send_status_from_server.trailing_metadata = &reason;
+    }
     ops[n++].op = GRPC_OP_SEND_STATUS_FROM_SERVER;
     sm_move(&o->sm, CALL_ENDING);
     start_batch(o, ops, n, &o->ended);

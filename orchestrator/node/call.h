@@ -8,6 +8,9 @@
 #include "common/base/arena.h"
 #include "common/base/err.h"
 
+/* The trailing metadata that has err.reason, where there is one. */
+#define NODE_REASON_KEY "sandpit-reason"
+
 struct node_call;
 
 struct node_method {

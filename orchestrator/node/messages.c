@@ -43,6 +43,18 @@ static size_t message_metadata(struct arena *a, json_t *metadata,
     return n;
 }
 
+Sandpit__Node__V1__SandboxState message_state(const struct sandbox *sb)
+{
+    int state = sm_state(&sb->sm);
+    if (state == SANDBOX_PAUSING)
+        return SANDPIT__NODE__V1__SANDBOX_STATE__SANDBOX_STATE_PAUSING;
+    if (state == SANDBOX_PAUSED)
+        return SANDPIT__NODE__V1__SANDBOX_STATE__SANDBOX_STATE_PAUSED;
+    if (state == SANDBOX_RESUMING)
+        return SANDPIT__NODE__V1__SANDBOX_STATE__SANDBOX_STATE_RESUMING;
+    return SANDPIT__NODE__V1__SANDBOX_STATE__SANDBOX_STATE_RUNNING;
+}
+
 Sandpit__Node__V1__Sandbox *message_sandbox(struct arena *a, const struct sandbox *sb)
 {
     Sandpit__Node__V1__Sandbox *m =
@@ -54,12 +66,14 @@ Sandpit__Node__V1__Sandbox *message_sandbox(struct arena *a, const struct sandbo
     m->template_id = message_text(sb->template_id);
     m->alias = message_text(sb->alias);
     m->envd_version = message_text(sb->envd_version);
-    m->state = SANDPIT__NODE__V1__SANDBOX_STATE__SANDBOX_STATE_RUNNING;
+    m->state = message_state(sb);
     m->started_at = message_time(a, sb->started_ns);
     m->end_at = message_time(a, sb->end_ns);
     m->vcpus = sb->vcpus;
     m->memory_mb = sb->memory_mb;
     m->disk_mb = sb->disk_mb;
+    m->auto_pause = sb->auto_pause;
+    m->auto_resume = sb->auto_resume;
     m->n_metadata = message_metadata(a, sb->metadata, &m->metadata);
     return m;
 }

@@ -57,13 +57,24 @@ static int read_envs(const request *r, struct sandbox_spec *spec, struct err *er
     return rc;
 }
 
-/* What answers of the REST API echo. */
+/* What answers of the REST API echo; the sandbox layer adds its lifecycle. */
 static int make_config(struct sandbox_spec *spec, struct err *err)
 {
-    spec->config = json_pack("{s:{s:b, s:s}}", "lifecycle", "autoResume", 0, "onTimeout", "kill");
+    spec->config = json_object();
     if (spec->config && !spec->allow_public_traffic)
         json_object_set_new(spec->config, "network", json_pack("{s:b}", "allowPublicTraffic", 0));
     return spec->config ? 0 : err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+}
+
+static int read_lifecycle(const request *r, struct sandbox_spec *spec, struct err *err)
+{
+    spec->auto_pause = r->auto_pause;
+    spec->auto_pause_memory = r->_auto_pause_memory_case ? r->auto_pause_memory : true;
+    spec->auto_resume = r->auto_resume;
+    if (!spec->auto_pause_memory && (!spec->auto_pause || spec->auto_resume))
+        return err_set(err, ERR_INVALID, EINVAL,
+                       "auto_pause_memory: false needs auto_pause and no auto_resume");
+    return 0;
 }
 
 static int read_spec(const request *r, const struct config *config, struct sandbox_spec *spec,
@@ -83,7 +94,9 @@ static int read_spec(const request *r, const struct config *config, struct sandb
                        config->max_lifetime_s);
     if (!spec->allow_public_traffic && !spec->secure)
         return err_set(err, ERR_INVALID, EINVAL, "public_traffic: false needs a secure sandbox");
-    rc = read_metadata(r, spec, err);
+    rc = read_lifecycle(r, spec, err);
+    if (rc == 0)
+        rc = read_metadata(r, spec, err);
     if (rc == 0)
         rc = read_envs(r, spec, err);
     return rc ? rc : make_config(spec, err);

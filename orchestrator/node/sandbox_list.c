@@ -85,12 +85,20 @@ static bool started_after(const Google__Protobuf__Timestamp *t, int64_t started_
     return seconds != t->seconds ? seconds > t->seconds : nanos >= t->nanos;
 }
 
+static bool has_state(const request *r, const struct sandbox *sb)
+{
+    for (size_t i = 0; i < r->n_states; i++)
+        if (r->states[i] == message_state(sb))
+            return true;
+    return r->n_states == 0;
+}
+
 static bool fits(const request *r, const char *team_id, const struct sandbox *sb)
 {
     return (!team_id || strcmp(sb->team_id, team_id) == 0) &&
            (!r->template_id[0] || strcmp(sb->template_id, r->template_id) == 0) &&
            (!r->started_after || started_after(r->started_after, sb->started_ns)) &&
-           has_metadata(r, sb);
+           has_state(r, sb) && has_metadata(r, sb);
 }
 
 /* All that fit, in order; malloc'ed. NULL when memory is out. */
@@ -98,16 +106,21 @@ static const struct sandbox **collect(struct node_call *c, const char *team_id, 
 {
     const request *r = (const void *)c->request;
     struct sandbox_host *h = node_of(c)->o.host;
-    const struct sandbox **found =
-        calloc(sandbox_host_count(h, NULL) + 1, sizeof(const struct sandbox *));
+    const struct list *lists[] = { sandbox_host_list(h), sandbox_host_list_paused(h) };
+    size_t all = 1;
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        list_for_each (node, lists[i])
+            all++;
+    const struct sandbox **found = calloc(all, sizeof(const struct sandbox *));
     *n = 0;
     if (!found)
         return NULL;
-    list_for_each (node, sandbox_host_list(h)) {
-        const struct sandbox *sb = container_of(node, struct sandbox, node);
-        if (fits(r, team_id, sb))
-            found[(*n)++] = sb;
-    }
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        list_for_each (node, lists[i]) {
+            const struct sandbox *sb = container_of(node, struct sandbox, node);
+            if (fits(r, team_id, sb))
+                found[(*n)++] = sb;
+        }
     qsort(found, *n, sizeof(struct sandbox *), r->oldest_first ? oldest_first : newest_first);
     return found;
 }

@@ -13,7 +13,7 @@ void sandbox_service_get(struct node_call *c)
 {
     const Sandpit__Node__V1__GetSandboxRequest *r = (const void *)c->request;
     Sandpit__Node__V1__GetSandboxResponse answer = SANDPIT__NODE__V1__GET_SANDBOX_RESPONSE__INIT;
-    const struct sandbox *sb = sandbox_find(node_of(c)->o.host, r->id, NULL);
+    const struct sandbox *sb = sandbox_lookup(node_of(c)->o.host, r->id, NULL);
     if (!sb) {
         node_fail_no_sandbox(c, r->id);
         return;
@@ -29,10 +29,14 @@ void sandbox_service_update(struct node_call *c)
     const Sandpit__Node__V1__UpdateSandboxRequest *r = (const void *)c->request;
     Sandpit__Node__V1__UpdateSandboxResponse answer =
         SANDPIT__NODE__V1__UPDATE_SANDBOX_RESPONSE__INIT;
-    struct sandbox *sb = sandbox_find(node_of(c)->o.host, r->id, NULL);
+    struct sandbox *sb = sandbox_lookup(node_of(c)->o.host, r->id, NULL);
     struct err err;
     if (!sb) {
         node_fail_no_sandbox(c, r->id);
+    } else if (sm_state(&sb->sm) != SANDBOX_RUNNING) {
+        err_fill(&err, ERR_ABORTED, "sandbox '%s' does not run: it is %s", sb->id,
+                 sm_state(&sb->sm) == SANDBOX_PAUSED ? "paused" : "on its way");
+        node_call_fail(c, &err);
     } else if (r->_timeout_s_case && sandbox_set_timeout(sb, r->timeout_s, false, &err)) {
         node_call_fail(c, &err);
     } else {

@@ -37,6 +37,9 @@ void sandbox_service_create(struct node_call *c);
 void sandbox_service_get(struct node_call *c);
 void sandbox_service_list(struct node_call *c);
 void sandbox_service_update(struct node_call *c);
+void sandbox_service_pause(struct node_call *c);
+void sandbox_service_resume(struct node_call *c);
+void sandbox_service_checkpoint(struct node_call *c);
 void sandbox_service_delete(struct node_call *c);
 void sandbox_service_watch(struct node_call *c);
 
@@ -57,6 +60,8 @@ static inline const char *text_or_null(const char *text)
 {
     return text[0] ? text : NULL;
 }
+
+Sandpit__Node__V1__SandboxState message_state(const struct sandbox *sb);
 
 void node_fail_no_sandbox(struct node_call *c, const char *id);
 

@@ -72,6 +72,7 @@ struct create {
     struct guest_call *call;
     struct err err;
     bool recorded;
+    bool announced; /* the event log has it */
     unsigned timeout_s;
     char template_ref[TEMPLATE_REF_MAX + 1];
     struct sandbox_timings timings;
@@ -180,6 +181,13 @@ static void on_restored(void *user, const struct err *err)
     step_done(op, CREATE_CONFIGURE, err);
 }
 
+/* A create that is refused before it is begun is no event. */
+static void announce(struct create *op)
+{
+    op->announced = true;
+    sandbox_event(&op->own->sb, SANDBOX_EVENT_CREATED, NULL, NULL);
+}
+
 static void start_restore(struct create *op)
 {
     struct sandbox_own *spare = pool_claim(op->host, op->source);
@@ -187,7 +195,7 @@ static void start_restore(struct create *op)
     if (spare)
         take_spare(op, spare);
     sandbox_take_shape(op->own, op->source);
-    sandbox_event(&op->own->sb, SANDBOX_EVENT_CREATED, NULL, NULL);
+    announce(op);
     restore_start(op->own, op->source, RESTORE_RUNNING, &op->timings, on_restored, op);
 }
 
@@ -206,7 +214,7 @@ static void start_boot(struct create *op)
     struct sandbox_own *own = op->own;
     charge(op, SANDBOX_PHASE_QUEUE);
     sandbox_take_shape(own, op->source);
-    sandbox_event(&own->sb, SANDBOX_EVENT_CREATED, NULL, NULL);
+    announce(op);
     if (sandbox_cold_boot(own, op->source, on_boot, &op->err) < 0)
         step_done(op, CREATE_UNDO_VMM, NULL);
 }
@@ -323,7 +331,8 @@ static void finish(struct create *op)
         log_warn("sandbox was not created", LOG_STR("sandbox_id", sb->id),
                  LOG_STR("reason", op->err.msg));
         sm_move(&sb->sm, SANDBOX_ENDED);
-        sandbox_event(sb, SANDBOX_EVENT_ENDED, "create_failed", op->err.msg);
+        if (op->announced)
+            sandbox_event(sb, SANDBOX_EVENT_ENDED, "create_failed", op->err.msg);
         op->done(op->user, NULL, &op->timings, &op->err);
         sandbox_unref(sb);
     } else {

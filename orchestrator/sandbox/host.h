@@ -38,7 +38,7 @@ bool sandbox_host_is_draining(const struct sandbox_host *h);
 /* What happened to sandboxes; see events.h. */
 struct event_log *sandbox_host_events(struct sandbox_host *h);
 
-/* What sandboxes take, those that are being made and ended too. */
+/* What sandboxes take, those that are being made and ended too; paused ones take nothing. */
 struct sandbox_usage {
     unsigned sandboxes, vcpus;
     uint64_t memory_mb;

