@@ -1,10 +1,11 @@
 /*
  * Pause a sandbox:
  *
- *   QUIESCE -> DRAIN -> STOP -> STATE -> WRITE -> RECORD -> DESTROY -> DONE
+ *   QUIESCE -> SYNC -> DRAIN -> STOP -> STATE -> WRITE -> RECORD -> DESTROY -> DONE
  *
  * QUIESCE  the guest finishes what is in flight; one that does not answer in time is paused all the
  *          same, unless a healthy one was required
+ * SYNC     the guest writes its file systems out, so that its disk alone is worth something too
  * DRAIN    the link's session ends in order, and with it the streams of clients
  * STOP     the virtual CPUs stand still
  * STATE    device state (not of a pause that keeps only the disk)
@@ -27,12 +28,13 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define QUIESCE_MS      500   /* for a guest to say that it is quiet */
-#define QUIESCE_SYNC_MS 30000 /* the same when its file systems are all that is kept */
-#define DRAIN_MS        300
+#define QUIESCE_MS 500   /* for a guest to say that it is quiet */
+#define SYNC_MS    10000 /* for its file systems; with its memory, the rest is in that */
+#define DRAIN_MS   300
 
 enum pause_state {
     PAUSE_QUIESCE,
+    PAUSE_SYNC,
     PAUSE_DRAIN,
     PAUSE_STOP,
     PAUSE_STATE,
@@ -46,7 +48,8 @@ enum pause_state {
 
 #define UNDO SM_TO(PAUSE_UNDO)
 static const struct sm_rule rules[PAUSE_NR] = {
-    [PAUSE_QUIESCE] = { "quiesce", SM_TO(PAUSE_DRAIN) | UNDO },
+    [PAUSE_QUIESCE] = { "quiesce", SM_TO(PAUSE_SYNC) | SM_TO(PAUSE_DRAIN) | UNDO },
+    [PAUSE_SYNC] = { "sync", SM_TO(PAUSE_DRAIN) | UNDO },
     [PAUSE_DRAIN] = { "drain", SM_TO(PAUSE_STOP) | UNDO },
     [PAUSE_STOP] = { "stop", SM_TO(PAUSE_STATE) | SM_TO(PAUSE_WRITE) | UNDO },
     [PAUSE_STATE] = { "state", SM_TO(PAUSE_WRITE) | UNDO },
@@ -102,26 +105,41 @@ static void on_vm_ended(struct sandbox_own *own, const char *detail)
     }
 }
 
+/* The guest did not do what it was asked for in time. */
+static void not_healthy(struct pause *op, const struct err *err)
+{
+    struct err refused;
+    err_fill(&refused, ERR_ABORTED, "the guest does not answer: %.160s", err->msg);
+    refused.reason = SANDBOX_REASON_UNRESPONSIVE;
+    step_done(op, PAUSE_UNDO, &refused);
+}
+
 static void on_quiesced(void *user, const ProtobufCMessage *msg, const struct err *err)
 {
     struct pause *op = user;
-    struct err refused;
     (void)msg;
     op->call = NULL;
     op->own->sb.unresponsive_at_pause = err != NULL;
-    if (err && op->require_healthy) {
-        err_fill(&refused, ERR_ABORTED, "the guest does not answer: %.160s", err->msg);
-        refused.reason = SANDBOX_REASON_UNRESPONSIVE;
-        step_done(op, PAUSE_UNDO, &refused);
-        return;
-    }
-    step_done(op, PAUSE_DRAIN, NULL);
+    if (err && op->require_healthy)
+        not_healthy(op, err);
+    else
+        step_done(op, err ? PAUSE_DRAIN : PAUSE_SYNC, NULL);
 }
 
-static void start_quiesce(struct pause *op)
+static void on_synced(void *user, const ProtobufCMessage *msg, const struct err *err)
 {
-    op->call = guest_quiesce(op->own, !op->memory, op->memory ? QUIESCE_MS : QUIESCE_SYNC_MS,
-                             on_quiesced, op);
+    struct pause *op = user;
+    (void)msg;
+    op->call = NULL;
+    if (err && op->require_healthy && !op->memory)
+        not_healthy(op, err);
+    else
+        step_done(op, PAUSE_DRAIN, NULL);
+}
+
+static void ask_guest(struct pause *op, bool sync, unsigned timeout_ms, guest_done_cb done)
+{
+    op->call = guest_quiesce(op->own, sync, timeout_ms, done, op);
     if (!op->call) {
         struct err err;
         err_fill(&err, ERR_EXHAUSTED, "out of memory");
@@ -269,9 +287,9 @@ static void finish(struct pause *op)
 }
 
 static const char *const fault_names[PAUSE_NR] = {
-    [PAUSE_QUIESCE] = "pause.quiesce", [PAUSE_DRAIN] = "pause.drain",
-    [PAUSE_STOP] = "pause.stop",       [PAUSE_STATE] = "pause.state",
-    [PAUSE_WRITE] = "pause.write",     [PAUSE_RECORD] = "pause.record",
+    [PAUSE_QUIESCE] = "pause.quiesce", [PAUSE_SYNC] = "pause.sync",   [PAUSE_DRAIN] = "pause.drain",
+    [PAUSE_STOP] = "pause.stop",       [PAUSE_STATE] = "pause.state", [PAUSE_WRITE] = "pause.write",
+    [PAUSE_RECORD] = "pause.record",
 };
 
 static void run(struct pause *op)
@@ -285,7 +303,10 @@ static void run(struct pause *op)
     }
     switch (state) {
     case PAUSE_QUIESCE:
-        start_quiesce(op);
+        ask_guest(op, false, QUIESCE_MS, on_quiesced);
+        break;
+    case PAUSE_SYNC:
+        ask_guest(op, true, SYNC_MS, on_synced);
         break;
     case PAUSE_DRAIN:
         op->drained = true;
