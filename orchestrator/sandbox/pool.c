@@ -225,13 +225,19 @@ static void make(struct pool *p, struct source *source, bool hot)
                   s);
 }
 
+/* Whether VMs of the two are the same until they have an identity: a fork stands on the build of
+ * its parent, but not on the memory and the disk of that. */
+static bool same_start(const struct source *a, const struct source *b)
+{
+    return strcmp(a->snapshot_dir, b->snapshot_dir) == 0;
+}
+
 static size_t count(const struct pool *p, const struct source *source, bool hot)
 {
     size_t n = 0;
     list_for_each (node, &p->spares) {
         const struct spare *s = container_of(node, struct spare, node);
-        n += sm_state(&s->sm) != SPARE_UNDO && s->hot == hot &&
-             strcmp(s->source->build.id, source->build.id) == 0;
+        n += sm_state(&s->sm) != SPARE_UNDO && s->hot == hot && same_start(s->source, source);
     }
     return n;
 }
@@ -270,7 +276,7 @@ struct sandbox_own *pool_claim(struct sandbox_host *h, const struct source *sour
     struct spare *best = NULL;
     list_for_each (node, &h->pool->spares) {
         struct spare *s = container_of(node, struct spare, node);
-        if (sm_state(&s->sm) == SPARE_READY && strcmp(s->source->build.id, source->build.id) == 0 &&
+        if (sm_state(&s->sm) == SPARE_READY && same_start(s->source, source) &&
             (!best || s->hot > best->hot))
             best = s;
     }
@@ -298,8 +304,7 @@ static void drop_strangers(struct pool *p)
         struct spare *s = container_of(node, struct spare, node);
         bool wanted = false;
         list_for_each (other, &p->images)
-            wanted |= strcmp(container_of(other, struct pool_image, node)->source->build.id,
-                             s->source->build.id) == 0;
+            wanted |= same_start(container_of(other, struct pool_image, node)->source, s->source);
         if (!wanted && sm_state(&s->sm) == SPARE_READY)
             drop(s);
     }

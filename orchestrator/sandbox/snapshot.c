@@ -1,0 +1,93 @@
+/* A snapshot of a running sandbox that clients make sandboxes from. */
+#include "orchestrator/sandbox/checkpoint.h"
+
+#include "common/base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+struct snapshot {
+    struct store_job job;
+    struct deferred refused;
+    struct sandbox_host *host;
+    struct checkpoint *checkpoint;
+    struct store_build build;
+    char team_id[TEAM_ID_SIZE];
+    char name[TEMPLATE_REF_MAX + 1]; /* empty: none */
+    struct store_snapshot published;
+    struct err err;
+    sandbox_snapshotted_cb done;
+    void *user;
+};
+
+/* On the store's worker. */
+static void publish_row(struct store_job *job, struct db *db)
+{
+    struct snapshot *s = container_of(job, struct snapshot, job);
+    db_snapshot_publish(db, s->team_id, s->name[0] ? s->name : NULL, &s->build, &s->published,
+                        &s->err);
+}
+
+static void on_published(struct store_job *job)
+{
+    struct snapshot *s = container_of(job, struct snapshot, job);
+    checkpoint_published(s->checkpoint, s->err.code ? &s->err : NULL);
+}
+
+static void on_publish(void *user, struct checkpoint *c, const struct checkpoint_result *r)
+{
+    struct snapshot *s = user;
+    const struct sandbox_own *own = r->own;
+    struct store_build *b = &s->build;
+    s->checkpoint = c;
+    memcpy(b->id, r->id, sizeof(b->id));
+    snprintf(b->kind, sizeof(b->kind), "snapshot");
+    snapshot_folder(s->host, r->id, b->dir);
+    b->vcpus = own->sb.vcpus;
+    b->memory_mb = own->sb.memory_mb;
+    b->disk_mb = own->sb.disk_mb;
+    snprintf(b->envd_version, sizeof(b->envd_version), "%s", own->sb.envd_version);
+    memcpy(b->base_build_id, own->image_build_id, sizeof(b->base_build_id));
+    snprintf(b->memory_base, sizeof(b->memory_base), "%s",
+             own->base_build_id[0] ? "build" : "zeros");
+    memcpy(b->layer_id, r->layer_id, sizeof(b->layer_id));
+    snprintf(b->source_sandbox_id, sizeof(b->source_sandbox_id), "%s", own->sb.id);
+    b->filesystem_only = r->manifest == NULL;
+    b->created_ns = b->finished_ns = clock_wall_ns();
+    s->job = (struct store_job){ .work = publish_row, .done = on_published };
+    store_run(s->host->store, &s->job);
+}
+
+static void on_done(void *user, const struct sandbox_timings *t, const struct err *err)
+{
+    struct snapshot *s = user;
+    const struct store_snapshot *p = &s->published;
+    s->done(s->user, err ? NULL : p->id, err || !p->name[0] ? NULL : p->name, t, err);
+    free(s);
+}
+
+static void on_refused(struct deferred *d)
+{
+    struct snapshot *s = container_of(d, struct snapshot, refused);
+    on_done(s, &(struct sandbox_timings){ 0 }, &s->err);
+}
+
+void sandbox_snapshot(struct sandbox_host *h, const char *id, const char *team_id,
+                      const struct sandbox_snapshot_spec *spec, sandbox_snapshotted_cb done,
+                      void *user)
+{
+    struct sandbox *sb = sandbox_lookup(h, id, team_id);
+    struct snapshot *s = calloc(1, sizeof(*s));
+    if (!s)
+        abort(); /* nobody could be told */
+    s->host = h;
+    s->done = done;
+    s->user = user;
+    if (checkpoint_refused(h, sb, id, &s->err)) {
+        defer(h->defer, &s->refused, on_refused);
+        return;
+    }
+    memcpy(s->team_id, sb->team_id, sizeof(s->team_id));
+    snprintf(s->name, sizeof(s->name), "%s", spec->name ? spec->name : "");
+    checkpoint_start(sb, spec->memory, spec->require_healthy, on_publish, on_done, s);
+}
