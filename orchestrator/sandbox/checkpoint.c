@@ -266,6 +266,8 @@ static void finish(struct checkpoint *c)
     if (c->named)
         sandbox_collect(h);
     c->done(c->user, &c->timings, c->err.code ? &c->err : NULL);
+    if (!c->err.code)
+        merge_layers(own);
     free(c);
     transition_end(own);
 }
@@ -343,6 +345,12 @@ bool checkpoint_refused(struct sandbox_host *h, struct sandbox *sb, const char *
         err_fill(err, ERR_ABORTED, "Sandbox \"%s\" is not running", sb->id);
     else if (own_of(sb)->transition != TRANSITION_NONE)
         err_fill(err, ERR_ABORTED, "Sandbox \"%s\" is being saved already", sb->id);
+    else if (vmm_disk(sb->vmm)->nlayers + 2 > VMM_LAYERS_MAX)
+        err_fill(
+            err, ERR_UNAVAILABLE,
+            "the disk of sandbox \"%s\" has too many layers, which are being merged: try again "
+            "later",
+            sb->id);
     else
         return false;
     return true;

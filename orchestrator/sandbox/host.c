@@ -43,7 +43,19 @@ static void on_vm_end(struct vmm *v, enum vmm_end end, const char *detail)
     }
 }
 
-const struct vmm_events sandbox_vmm_events = { .on_end = on_vm_end };
+static void on_disk_full(struct vmm *v, bool full)
+{
+    const struct sandbox *sb = vmm_user(v);
+    if (full)
+        log_error("the host's disk is full: a sandbox stands still until there is space",
+                  LOG_STR("sandbox_id", sb->id));
+    else
+        log_info("a sandbox goes on after the host's disk was full", LOG_STR("sandbox_id", sb->id));
+    if (sm_state(&sb->sm) == SANDBOX_RUNNING)
+        sandbox_event(sb, SANDBOX_EVENT_UPDATED, full ? "disk_full" : "disk_writable", NULL);
+}
+
+const struct vmm_events sandbox_vmm_events = { .on_end = on_vm_end, .on_disk_full = on_disk_full };
 
 static void on_link_up(struct guest_link *l)
 {
@@ -307,6 +319,7 @@ static void on_stop_check(struct deferred *d)
         struct sandbox *sb = container_of(node, struct sandbox, node);
         list_remove(&sb->node);
         guest_link_close(TAKE(sb->link));
+        merge_forget(own_of(sb));
         vmm_release(TAKE(sb->vmm));
         sandbox_unref(sb);
     }

@@ -75,6 +75,7 @@ struct sandbox_own {
     struct restore *restore; /* its VM is being restored, or NULL */
     struct spare *spare;     /* it waits in the pool, or NULL */
     bool loaded;             /* its VM has the snapshot's memory and devices */
+    struct merge *merge; /* of its layers, or NULL */
     enum sandbox_transition transition;
     void *operation;                                               /* of that */
     struct list waiters;                                           /* struct transition_waiter */
@@ -90,6 +91,8 @@ static inline struct sandbox_own *own_of(struct sandbox *sb)
 }
 
 /* limits.c */
+/* Memory that can be had without swapping, or UINT64_MAX when the kernel does not tell. */
+uint64_t host_memory_available_mb(void);
 /* ERR_UNAVAILABLE while stopping, or when the host is short of memory or disk; ERR_EXHAUSTED when
  * as many run as may, of the team (NULL: of any) or in all. */
 int sandbox_host_admit(struct sandbox_host *h, const char *team_id, struct err *err);
@@ -129,6 +132,11 @@ void sandbox_save(struct sandbox_own *own, const char *state,
 void sandbox_collect(struct sandbox_host *h);
 /* Remove a snapshot's folder, in the background. */
 void sandbox_drop_snapshot(struct sandbox_host *h, const char *snapshot_id);
+
+/* merge.c: keep the number of layers under a running sandbox's disk small. */
+void merge_layers(struct sandbox_own *own);
+/* Before its VM is let go, which ends a merge without a word. */
+void merge_forget(struct sandbox_own *own);
 
 /* transition.c */
 struct transition_waiter {

@@ -83,6 +83,7 @@ static void on_start(struct deferred *d)
         k->console[vmm_console_tail(sb->vmm, k->console, DEATH_CONSOLE_MAX)] = '\0';
     if (sb->link)
         guest_link_close(TAKE(sb->link));
+    merge_forget(k->own);
     if (sb->vmm)
         vmm_destroy(sb->vmm, on_vmm_gone, k);
     else

@@ -31,8 +31,7 @@ unsigned sandbox_host_capacity(const struct sandbox_host *h)
     return n < 1 ? 1 : (n < SANDBOX_SLOTS ? (unsigned)n : SANDBOX_SLOTS);
 }
 
-/* What can be had without swapping, or UINT64_MAX when the kernel does not tell. */
-static uint64_t memory_available_mb(void)
+uint64_t host_memory_available_mb(void)
 {
     struct buf text = { 0 };
     uint64_t kb = UINT64_MAX;
@@ -86,7 +85,7 @@ static int admit_count(struct sandbox_host *h, const char *team_id, struct err *
 static int admit_host(const struct sandbox_host *h, struct err *err)
 {
     struct statvfs fs;
-    uint64_t memory_mb = memory_available_mb();
+    uint64_t memory_mb = host_memory_available_mb();
     if (memory_mb < MEMORY_FREE_MIN_MB)
         return err_set(err, ERR_UNAVAILABLE, ENOMEM,
                        "the host has too little memory for another sandbox: %llu MB are free",

@@ -223,6 +223,7 @@ static void on_destroyed(void *user)
 static void start_destroy(struct pause *op)
 {
     guest_link_close(TAKE(op->own->sb.link));
+    merge_forget(op->own);
     vmm_destroy(op->own->sb.vmm, on_destroyed, op);
 }
 

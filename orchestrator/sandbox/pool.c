@@ -24,6 +24,9 @@
 
 #define HELLO_DEADLINE_MS 30000
 
+/* Spares are made while so much memory stays for sandboxes that are asked for. */
+#define MEMORY_LEFT_MB 1024
+
 enum spare_state {
     SPARE_PREPARE,
     SPARE_HELLO,
@@ -253,7 +256,7 @@ static void on_timer(uv_timer_t *timer)
         refill_soon(p, REFILL_DELAY_MS);
         return;
     }
-    if (sandbox_host_admit(p->host, NULL, &err) < 0)
+    if (sandbox_host_admit(p->host, NULL, &err) < 0 || host_memory_available_mb() < MEMORY_LEFT_MB)
         return; /* the next create that ends comes here again */
     list_for_each (node, &p->images) {
         struct source *source = container_of(node, struct pool_image, node)->source;

@@ -2,6 +2,7 @@
 #include "orchestrator/sandbox/checkpoint.h"
 
 #include "common/base/clock.h"
+#include "orchestrator/snapshot/snapshot.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,12 +21,26 @@ struct snapshot {
     void *user;
 };
 
+/* Builds that a name stood for before: a sandbox may be on its way from one. */
+#define REPLACED_KEPT_NS (INT64_C(600) * 1000000000)
+
+static bool remove_build(void *user, const char *dir)
+{
+    struct err err;
+    (void)user;
+    return snapshot_remove(dir, &err) == 0;
+}
+
 /* On the store's worker. */
 static void publish_row(struct store_job *job, struct db *db)
 {
     struct snapshot *s = container_of(job, struct snapshot, job);
+    struct err ignored;
     db_snapshot_publish(db, s->team_id, s->name[0] ? s->name : NULL, &s->build, &s->published,
                         &s->err);
+    if (!s->err.code)
+        db_template_prune(db, s->published.template_id, clock_wall_ns() - REPLACED_KEPT_NS,
+                          remove_build, NULL, &ignored);
 }
 
 static void on_published(struct store_job *job)
