@@ -75,7 +75,7 @@ struct sandbox_own {
     struct restore *restore; /* its VM is being restored, or NULL */
     struct spare *spare;     /* it waits in the pool, or NULL */
     bool loaded;             /* its VM has the snapshot's memory and devices */
-    struct merge *merge; /* of its layers, or NULL */
+    struct merge *merge;     /* of its layers, or NULL */
     enum sandbox_transition transition;
     void *operation;                                               /* of that */
     struct list waiters;                                           /* struct transition_waiter */
