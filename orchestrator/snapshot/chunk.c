@@ -6,8 +6,9 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* LZ4's "acceleration": on the RAM of the base template 4 costs 7 % of size and gains 40 % of
- * speed; from 16 on both get worse. */
+/* LZ4's "acceleration". Of the RAM of the base template (67 MB without zero pages) 1 leaves 33 % at
+ * 0.70 GB/s, 4 leaves 35 % at 0.81 GB/s, 16 leaves 40 % at 1.07 GB/s; zstd -1 leaves 25 % at 0.51
+ * GB/s, and unpacks at half of LZ4's 2.5 GB/s. */
 #define LZ4_ACCELERATION 4
 
 _Static_assert(FORMAT_DIGEST == sizeof(XXH128_canonical_t), "size of a digest");
