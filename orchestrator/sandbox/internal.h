@@ -157,6 +157,10 @@ void expiry_rearm(struct sandbox_host *h);
 void sandbox_end(struct sandbox *sb, const char *reason, const char *detail, const char *actor,
                  void (*done)(void *user, bool found), void *user);
 
+/* resume.c: cold boots under way end soon, with the sandbox paused. What comes with its memory is
+ * waited for: it is faster, and its memory would be lost. */
+void resume_cancel_boots(struct sandbox_host *h);
+
 /* create.c */
 void create_cancel_all(struct sandbox_host *h);
 size_t create_count(const struct sandbox_host *h, const char *team_id);

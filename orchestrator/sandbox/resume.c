@@ -410,6 +410,22 @@ static void run(struct resume *op)
     }
 }
 
+void resume_cancel_boots(struct sandbox_host *h)
+{
+    list_for_each (node, &h->paused) {
+        struct sandbox_own *own = own_of(container_of(node, struct sandbox, node));
+        struct resume *op = own->operation;
+        if (own->transition != TRANSITION_RESUME || !op->reboot)
+            continue;
+        if (!op->err.code)
+            err_fill(&op->err, ERR_UNAVAILABLE, "the daemon is stopping");
+        if (op->call) {
+            guest_link_cancel(TAKE(op->call));
+            go(op, RESUME_UNDO_VMM);
+        }
+    }
+}
+
 static void join(struct resume *op, sandbox_connected_cb done, void *user)
 {
     struct joiner *j = malloc(sizeof(*j));
