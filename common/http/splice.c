@@ -98,6 +98,8 @@ static void on_server_close(struct http_stream *s, int errnum)
     p->server = NULL;
     /* The body goes through as it is, so what has reached the one is what the other has sent. */
     http_progress(s, &sent, &delivered);
+    if (delivered > p->passed)
+        delivered = p->passed; /* the end of a cut response was not the upstream's */
     if (p->client && (errnum || !p->request_sent || !p->response_ended))
         http_give_up(p->client, delivered);
     free_if_done(p);
@@ -129,11 +131,12 @@ static void on_response_head(struct http_stream *s, const struct http_head *head
 static void on_response_data(struct http_stream *s, const uint8_t *data, size_t n)
 {
     struct http_splice *p = of_stream(s);
-    if (!p->server || !p->responding) {
+    if (!p->server || !p->responding || p->cut) {
         http_consume(s, n);
         return;
     }
     p->owed_client += n;
+    p->passed += n;
     if (p->events->on_response_data)
         p->events->on_response_data(p, data, n);
     http_send_data(p->server, data, n);
@@ -144,7 +147,7 @@ static void on_response_end(struct http_stream *s, const struct http_field *trai
 {
     struct http_splice *p = of_stream(s);
     p->response_ended = true;
-    if (p->server && p->responding)
+    if (p->server && p->responding && !p->cut)
         http_send_trailers(p->server, trailers, n);
 }
 
@@ -154,13 +157,20 @@ static void on_client_writable(struct http_stream *s)
     give_back(p->server, s, &p->owed_server);
 }
 
+static void end_early(struct http_splice *p)
+{
+    p->cut = true;
+    if (!p->events->on_cut || !p->events->on_cut(p))
+        http_reset(p->server);
+}
+
 static void on_client_close(struct http_stream *s, int errnum)
 {
     struct http_splice *p = of_stream(s);
     p->client = NULL;
     if (p->server && p->responding && !p->response_ended) {
-        if (!p->events->on_cut || !p->events->on_cut(p))
-            http_reset(p->server);
+        if (!p->cut)
+            end_early(p);
     } else if (p->server && !p->responding && !p->failed) {
         drop_request(p);
         p->events->on_failed(p, errnum ? errnum : EPROTO);
@@ -220,4 +230,10 @@ int http_splice_connect(struct http_splice *p, struct http_stream *client,
     give_back(p->server, client, &p->owed_server);
     forward_request_end(p);
     return 0;
+}
+
+void http_splice_cut(struct http_splice *p)
+{
+    if (p->server && p->client && p->responding && !p->response_ended && !p->cut)
+        end_early(p);
 }

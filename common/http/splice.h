@@ -54,9 +54,11 @@ struct http_splice {
     const struct http_field *trailers; /* of the request, likewise */
     size_t ntrailers;
     size_t owed_server, owed_client;  /* handed over, not given back yet */
+    uint64_t passed;                  /* bytes of the upstream's body that were sent on */
     bool request_ended, request_sent; /* its end came; its end was forwarded */
     bool responding, response_ended;  /* head and end were forwarded */
     bool failed;                      /* on_failed was called or is not wanted */
+    bool cut;                         /* the response was ended, the upstream is not wanted */
 };
 
 /* Take a request over, in on_request. NULL when memory is out; then nothing was changed. */
@@ -72,5 +74,9 @@ extern const struct http_stream_events HTTP_SPLICE_UPSTREAM;
  * called, and the caller answers. */
 int http_splice_connect(struct http_splice *p, struct http_stream *client,
                         const struct http_head *head);
+
+/* End a response that has begun as if the upstream had been lost now: on_cut, or a reset. The
+ * upstream is given up when the client has what was sent. Nothing happens to other requests. */
+void http_splice_cut(struct http_splice *p);
 
 #endif

@@ -79,6 +79,7 @@ static void on_done(struct http_splice *p)
 {
     struct forward *f = forward_of(p->user);
     forward_wait_abandon(f);
+    list_remove(&f->node);
     if (f->call)
         guest_link_cancel(f->call);
     if (f->tunnel)
@@ -203,8 +204,18 @@ void forward_go(struct forward *f)
         forward(f, sb->link);
 }
 
-void forward_start(const struct proxy_options *o, const struct proxy_route *route,
-                   struct http_stream *s, const struct http_head *head)
+void forward_end_streams(struct list *forwards, const char *sandbox_id)
+{
+    list_for_each_safe (node, forwards) {
+        struct forward *f = container_of(node, struct forward, node);
+        if (f->rpc.kind != RPC_END_NONE && strcmp(f->route.id, sandbox_id) == 0)
+            http_splice_cut(f->splice);
+    }
+}
+
+void forward_start(const struct proxy_options *o, struct list *forwards,
+                   const struct proxy_route *route, struct http_stream *s,
+                   const struct http_head *head)
 {
     struct forward *f = calloc(1, sizeof(*f));
     if (f)
@@ -217,5 +228,6 @@ void forward_start(const struct proxy_options *o, const struct proxy_route *rout
         proxy_page_send(s, head, PAGE_BUSY, &facts);
         return;
     }
+    list_push_back(forwards, &f->node);
     forward_go(f);
 }

@@ -11,6 +11,7 @@ struct forward_wait;
 
 struct forward {
     uint32_t magic;
+    struct list node; /* of the proxy's requests */
     const struct proxy_options *o;
     struct http_splice *splice;
     const struct http_head *head;

@@ -12,6 +12,8 @@
 struct proxy {
     struct http_acceptor acceptor;
     struct proxy_options o;
+    struct list forwards; /* requests under way */
+    struct sandbox_watcher watcher;
 };
 
 static struct str text_of(const char *text)
@@ -90,14 +92,24 @@ static void on_request(struct http_acceptor *a, struct http_stream *s, const str
         proxy_page_send(s, head, PAGE_INTERNAL_ROUTE, &none);
         return;
     }
-    forward_start(&p->o, &route, s, head);
+    forward_start(&p->o, &p->forwards, &route, s, head);
+}
+
+static void on_leaving(struct sandbox_watcher *w, const struct sandbox *sb)
+{
+    forward_end_streams(&container_of(w, struct proxy, watcher)->forwards, sb->id);
 }
 
 struct proxy *proxy_new(const struct proxy_options *options)
 {
     struct proxy *p = calloc(1, sizeof(*p));
-    if (p)
-        *p = (struct proxy){ { on_request }, *options };
+    if (!p)
+        return NULL;
+    p->acceptor.on_request = on_request;
+    p->o = *options;
+    list_init(&p->forwards);
+    p->watcher.on_leaving = on_leaving;
+    sandbox_host_watch(p->o.sandboxes, &p->watcher);
     return p;
 }
 
@@ -108,5 +120,6 @@ struct http_acceptor *proxy_acceptor(struct proxy *p)
 
 void proxy_free(struct proxy *p)
 {
+    list_remove(&p->watcher.node);
     free(p);
 }

@@ -82,6 +82,7 @@ struct sandbox_host *sandbox_host_new(const struct sandbox_host_options *options
     h->config = options->config;
     h->store = options->store;
     h->driver = options->driver;
+    list_init(&h->watchers);
     list_init(&h->running);
     list_init(&h->paused);
     list_init(&h->killing);
@@ -218,6 +219,11 @@ struct sandbox *sandbox_lookup(struct sandbox_host *h, const char *id, const cha
     if (!sb || sm_state(&sb->sm) < SANDBOX_RUNNING || sm_state(&sb->sm) > SANDBOX_RESUMING)
         return NULL;
     return !team_id || strcmp(sb->team_id, team_id) == 0 ? sb : NULL;
+}
+
+void sandbox_host_watch(struct sandbox_host *h, struct sandbox_watcher *w)
+{
+    list_push_back(&h->watchers, &w->node);
 }
 
 struct list *sandbox_host_list(struct sandbox_host *h)

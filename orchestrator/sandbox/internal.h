@@ -41,6 +41,7 @@ struct sandbox_host {
     bool recovering, stopping, kill_all;
     bool draining; /* no new sandboxes until the operator says so */
     struct event_log events;
+    struct list watchers; /* struct sandbox_watcher */
     void (*on_stopped)(void *user);
     void *stop_user;
     struct deferred stop_check;

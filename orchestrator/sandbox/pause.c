@@ -154,6 +154,19 @@ static void on_drained(void *user, int rc)
     step_done(op, PAUSE_STOP, NULL);
 }
 
+/* What is short may end by itself within the time for it; what lasts is ended by who began it. */
+static void start_drain(struct pause *op)
+{
+    struct sandbox *sb = &op->own->sb;
+    op->drained = true;
+    op->phase_began = clock_mono_ns();
+    list_for_each_safe (node, &sb->host->watchers) {
+        struct sandbox_watcher *w = container_of(node, struct sandbox_watcher, node);
+        w->on_leaving(w, sb);
+    }
+    guest_link_quiesce(sb->link, DRAIN_MS, on_drained, op);
+}
+
 static void on_stopped(void *user, const struct err *err)
 {
     struct pause *op = user;
@@ -310,9 +323,7 @@ static void run(struct pause *op)
         ask_guest(op, true, SYNC_MS, on_synced);
         break;
     case PAUSE_DRAIN:
-        op->drained = true;
-        op->phase_began = clock_mono_ns();
-        guest_link_quiesce(op->own->sb.link, DRAIN_MS, on_drained, op);
+        start_drain(op);
         break;
     case PAUSE_STOP:
         vmm_pause(op->own->sb.vmm, on_stopped, op);

@@ -119,6 +119,15 @@ typedef void (*sandbox_paused_cb)(void *user, const struct sandbox_timings *t,
 void sandbox_pause(struct sandbox_host *h, const char *id, const char *team_id,
                    const struct sandbox_pause_spec *spec, sandbox_paused_cb done, void *user);
 
+/* Told of each sandbox that is about to stand still for a pause, before its link is taken down:
+ * whoever has responses under way through it can end those that would last, so that the pause needs
+ * not wait for them. */
+struct sandbox_watcher {
+    struct list node; /* removed by its owner */
+    void (*on_leaving)(struct sandbox_watcher *w, const struct sandbox *sb);
+};
+void sandbox_host_watch(struct sandbox_host *h, struct sandbox_watcher *w);
+
 /* Make sure that it runs. A running one's time is extended, a paused one is resumed with a new
  * time; a resume under way is joined, a pause under way is waited for. ERR_NOT_FOUND; ERR_ABORTED
  * while it is being killed, or when it runs although it must not. `resumed` tells a joiner the

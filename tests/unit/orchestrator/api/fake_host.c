@@ -277,6 +277,12 @@ int sandbox_set_timeout(struct sandbox *sb, int64_t timeout_s, bool extend_only,
     return 0;
 }
 
+void sandbox_host_watch(struct sandbox_host *h, struct sandbox_watcher *w)
+{
+    list_init(&w->node); /* which the owner removes */
+    h->watcher = w;
+}
+
 struct list *sandbox_host_list(struct sandbox_host *h)
 {
     return &h->running;

@@ -18,8 +18,9 @@ struct sandbox_host {
     const struct config *config;
     struct store *store;
     struct defer_queue *defer;
-    struct list running, paused; /* as the real host has them */
-    size_t count;                /* of the running ones */
+    struct list running, paused;     /* as the real host has them */
+    struct sandbox_watcher *watcher; /* NULL: none */
+    size_t count;                    /* of the running ones */
     unsigned next_id;
 
     bool hold;                      /* creates wait until fake_host_release() */

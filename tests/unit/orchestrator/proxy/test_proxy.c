@@ -357,6 +357,37 @@ static void test_a_connect_stream_ends_with_what_happened(void **state)
     leave(w);
 }
 
+/* A pause does not wait for streams: they are ended when it begins. Nothing that the guest says
+ * afterwards reaches the client or counts as received; other requests go on. */
+static void test_streams_end_when_a_pause_begins(void **state)
+{
+    struct world *w = *state;
+    static const char message[] = "\0\0\0\0\x02{}";
+    size_t n = sizeof(message) - 1;
+    ask(w, "49983", "token-of-iabc", NULL);
+    fake_upstream_head(w->link.upstream, "application/connect+json");
+    fake_upstream_data(w->link.upstream, message, n);
+    fake_host_move(w->sb, SANDBOX_PAUSING);
+    w->host.watcher->on_leaving(w->host.watcher, w->sb);
+    assert_true(w->client.ended && !w->client.was_reset);
+    assert_memory_equal(rest_of(w, n).p, "\x02\0\0\0\x43{\"error\"", 13);
+    size_t all = buf_len(&w->client.body);
+    fake_upstream_data(w->link.upstream, message, n);
+    assert_int_equal(buf_len(&w->client.body), all);
+    fake_stream_close(&w->client, 0);
+    assert_true(w->link.upstream->was_reset);
+    leave(w);
+
+    fake_host_move(w->sb, SANDBOX_RUNNING);
+    ask(w, "49983", "token-of-iabc", NULL);
+    fake_upstream_head(w->link.upstream, "application/json");
+    w->host.watcher->on_leaving(w->host.watcher, w->sb);
+    fake_upstream_data(w->link.upstream, message, n);
+    assert_int_equal(buf_len(&w->client.body), n);
+    assert_false(w->client.ended || w->client.was_reset || w->link.upstream->was_reset);
+    leave(w);
+}
+
 /* A cut response must not look whole. */
 static void test_what_cannot_tell_is_reset(void **state)
 {
@@ -416,6 +447,7 @@ int main(void)
         PROXY_TEST(test_client_leaves_while_it_waits),
         PROXY_TEST(test_paused_under_a_request),
         PROXY_TEST(test_a_connect_stream_ends_with_what_happened),
+        PROXY_TEST(test_streams_end_when_a_pause_begins),
         PROXY_TEST(test_what_cannot_tell_is_reset),
         PROXY_TEST(test_grpc_ends_with_a_status),
     };
