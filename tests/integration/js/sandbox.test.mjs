@@ -1,7 +1,6 @@
 // The JavaScript client against a daemon with real VMs.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import http from 'node:http'
 import { after, before, describe, test } from 'node:test'
 import {
   AuthenticationError,
@@ -13,30 +12,7 @@ import {
   Template,
   TimeoutError,
 } from 'e2b'
-
-const proxy = new URL(process.env.E2B_SANDBOX_URL)
-
-// One plain request through the proxy with a Host of our choice.
-function viaHost(host, path = '/') {
-  return new Promise((resolve, reject) => {
-    const options = { host: proxy.hostname, port: proxy.port, path, headers: { Host: host } }
-    http.get(options, (r) => {
-      let body = ''
-      r.on('data', (d) => (body += d))
-      r.on('end', () => resolve({ status: r.statusCode, body }))
-    }).on('error', reject)
-  })
-}
-
-async function waitFor(check, what, seconds = 60) {
-  const end = Date.now() + seconds * 1000
-  for (;;) {
-    const value = await check()
-    if (value) return value
-    if (Date.now() > end) assert.fail(`timed out waiting for ${what}`)
-    await new Promise((r) => setTimeout(r, 30))
-  }
-}
+import { viaHost, waitFor } from './support.mjs'
 
 describe('templates and keys', () => {
   test('exists', async () => {
