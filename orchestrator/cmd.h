@@ -23,6 +23,7 @@ int cmd_events(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
 int cmd_undrain(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 #endif

@@ -25,6 +25,7 @@ static const struct command commands[] = {
     { "key", "create, list and revoke API keys", cmd_key },
     { "env", "print the exports a client needs", cmd_env },
     { "doctor", "tell what this host can do, and what is missing", cmd_doctor },
+    { "bench", "measure what sandboxes take on this host", cmd_bench },
     { "version", "print the version", cmd_version },
 };
 
