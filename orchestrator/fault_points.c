@@ -13,6 +13,7 @@ const char *const fault_points[] = {
     "checkpoint.stop",
     "checkpoint.write",
     "create.boot",
+    "create.clock",
     "create.configure",
     "create.hello",
     "create.record",

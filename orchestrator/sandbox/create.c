@@ -1,13 +1,14 @@
 /*
  * Create a sandbox:
  *
- *   TEMPLATE -> SOURCE -> RESTORE -> CONFIGURE -> RECORD -> DONE
+ *   TEMPLATE -> SOURCE -> RESTORE -> CONFIGURE -> [CLOCK ->] RECORD -> DONE
  *
  * TEMPLATE  look up what the reference stands for
  * SOURCE    its files, and its memory once for all its sandboxes
  * RESTORE   a VM from its snapshot, or a spare of the pool that has come some of the way; of a
  *           snapshot that kept only the disk, a boot
  * CONFIGURE the guest has its identity, its token and a link secret of its own
+ * CLOCK     its clock is set again, since CONFIGURE was too slow to set it well
  * RECORD    written down as "running"
  *
  * Nothing is written down before RECORD: a daemon that dies earlier leaves a run directory that no
@@ -41,6 +42,7 @@ enum create_state {
     CREATE_BOOT,
     CREATE_HELLO,
     CREATE_CONFIGURE,
+    CREATE_CLOCK,
     CREATE_RECORD,
     CREATE_UNDO_VMM,
     CREATE_UNDO_RECORD,
@@ -55,7 +57,8 @@ static const struct sm_rule rules[CREATE_NR] = {
     [CREATE_RESTORE] = { "restore", SM_TO(CREATE_CONFIGURE) | UNDO },
     [CREATE_BOOT] = { "boot", SM_TO(CREATE_HELLO) | UNDO },
     [CREATE_HELLO] = { "hello", SM_TO(CREATE_CONFIGURE) | UNDO },
-    [CREATE_CONFIGURE] = { "configure", SM_TO(CREATE_RECORD) | UNDO },
+    [CREATE_CONFIGURE] = { "configure", SM_TO(CREATE_CLOCK) | SM_TO(CREATE_RECORD) | UNDO },
+    [CREATE_CLOCK] = { "clock", SM_TO(CREATE_CLOCK) | SM_TO(CREATE_RECORD) | UNDO },
     [CREATE_RECORD] = { "record", SM_TO(CREATE_DONE) | UNDO },
     [CREATE_UNDO_VMM] = { "undo_vmm", SM_TO(CREATE_UNDO_RECORD) },
     [CREATE_UNDO_RECORD] = { "undo_record", SM_TO(CREATE_DONE) },
@@ -73,7 +76,7 @@ struct create {
     struct err err;
     bool recorded;
     bool announced; /* the event log has it */
-    unsigned timeout_s;
+    unsigned timeout_s, clock_tries;
     char template_ref[TEMPLATE_REF_MAX + 1];
     struct sandbox_timings timings;
     int64_t phase_began;
@@ -243,12 +246,27 @@ static void start_hello(struct create *op)
 static void on_configured(void *user, const ProtobufCMessage *msg, const struct err *err)
 {
     struct create *op = user;
-    (void)msg;
     op->call = NULL;
     if (!err)
         guest_link_set_secret(op->own->sb.link, op->own->link_secret);
     charge(op, SANDBOX_PHASE_INIT);
-    step_done(op, CREATE_RECORD, err);
+    step_done(op, err || guest_configured_in_time(msg) ? CREATE_RECORD : CREATE_CLOCK, err);
+}
+
+static void on_clock_set(void *user, const ProtobufCMessage *msg, const struct err *err)
+{
+    struct create *op = user;
+    op->call = NULL;
+    charge(op, SANDBOX_PHASE_INIT);
+    bool enough = err || guest_refreshed_in_time(msg) || ++op->clock_tries == CLOCK_TRIES;
+    step_done(op, enough ? CREATE_RECORD : CREATE_CLOCK, err);
+}
+
+static void start_clock(struct create *op)
+{
+    op->call = guest_refresh(op->own, on_clock_set, op);
+    if (!op->call)
+        out_of_memory(op);
 }
 
 static void start_configure(struct create *op)
@@ -261,7 +279,6 @@ static void start_configure(struct create *op)
 static void on_record(void *user, const struct err *err)
 {
     struct create *op = user;
-    op->recorded = !err;
     charge(op, SANDBOX_PHASE_SAVE);
     step_done(op, CREATE_DONE, err);
 }
@@ -271,6 +288,7 @@ static void start_record(struct create *op)
     struct sandbox *sb = &op->own->sb;
     sb->started_ns = clock_wall_ns();
     sb->end_ns = sb->started_ns + (int64_t)op->timeout_s * 1000000000;
+    op->recorded = true;
     sandbox_save(op->own, "running", on_record, op);
 }
 
@@ -355,7 +373,8 @@ static void finish(struct create *op)
 static const char *const fault_names[CREATE_NR] = {
     [CREATE_TEMPLATE] = "create.template",   [CREATE_RESTORE] = "create.restore",
     [CREATE_BOOT] = "create.boot",           [CREATE_HELLO] = "create.hello",
-    [CREATE_CONFIGURE] = "create.configure", [CREATE_RECORD] = "create.record",
+    [CREATE_CONFIGURE] = "create.configure", [CREATE_CLOCK] = "create.clock",
+    [CREATE_RECORD] = "create.record",
 };
 
 /* Start the current state's one asynchronous step. */
@@ -392,6 +411,9 @@ static void run(struct create *op)
         break;
     case CREATE_CONFIGURE:
         start_configure(op);
+        break;
+    case CREATE_CLOCK:
+        start_clock(op);
         break;
     case CREATE_RECORD:
         start_record(op);

@@ -18,6 +18,10 @@
 /* What a guest is called before it is a sandbox. */
 #define NOBODY "spare"
 
+/* How far from the host's a guest's clock may be, which is more than it is then: the answer took
+ * its time too. */
+#define CLOCK_TOLERANCE_NS 5000000
+
 struct guest_call *guest_hello(struct sandbox_own *own, unsigned timeout_ms, guest_done_cb done,
                                void *user)
 {
@@ -102,6 +106,25 @@ struct guest_call *guest_configure(struct sandbox_own *own, guest_done_cb done, 
 struct guest_call *guest_rehearse(struct sandbox_own *own, guest_done_cb done, void *user)
 {
     return configure(own, NOBODY, true, done, user);
+}
+
+/* A guest of an older envd tells no clock. */
+static bool clock_is_right(int64_t told_ns)
+{
+    int64_t behind = clock_wall_ns() - told_ns;
+    return told_ns == 0 || (behind <= CLOCK_TOLERANCE_NS && behind >= -CLOCK_TOLERANCE_NS);
+}
+
+bool guest_configured_in_time(const ProtobufCMessage *configure_response)
+{
+    const Sandpit__Guest__V1__ConfigureResponse *r = (const void *)configure_response;
+    return clock_is_right(r->wall_clock_ns);
+}
+
+bool guest_refreshed_in_time(const ProtobufCMessage *refresh_response)
+{
+    const Sandpit__Guest__V1__RefreshResponse *r = (const void *)refresh_response;
+    return clock_is_right(r->wall_clock_ns);
 }
 
 struct guest_call *guest_refresh(struct sandbox_own *own, guest_done_cb done, void *user)

@@ -21,6 +21,16 @@ struct guest_call *guest_configure(struct sandbox_own *own, guest_done_cb done, 
 /* The same with the name of nobody, for a guest that waits for its sandbox. */
 struct guest_call *guest_rehearse(struct sandbox_own *own, guest_done_cb done, void *user);
 
+/*
+ * Whether the clock that the guest told in its answer to guest_configure() or guest_refresh() is
+ * right. The host's time is as old as the call is when the guest reads it, and the first call of a
+ * restored guest is slow: it waits for the link, and under emulation all code is new. Then
+ * guest_refresh() sets it again, which the guest has got used to; CLOCK_TRIES of them are enough.
+ */
+#define CLOCK_TRIES 3
+bool guest_configured_in_time(const ProtobufCMessage *configure_response);
+bool guest_refreshed_in_time(const ProtobufCMessage *refresh_response);
+
 /* Clock and entropy of a guest that stood still. */
 struct guest_call *guest_refresh(struct sandbox_own *own, guest_done_cb done, void *user);
 

@@ -1,4 +1,5 @@
 /* The double of the guest link: a guest that answers every call. */
+#include "common/base/clock.h"
 #include "common/link/guest_protocol.h"
 #include "guest.pb-c.h"
 #include "tests/unit/orchestrator/sandbox/fakes.h"
@@ -46,15 +47,34 @@ void guest_link_set_vm_running(struct guest_link *l, bool running)
     (void)running;
 }
 
+#define LATE_NS 6000000 /* more than the daemon puts up with */
+
+static int64_t guest_clock(void)
+{
+    bool late = fakes.late > 0;
+    fakes.late -= late;
+    return clock_wall_ns() - (late ? LATE_NS : 0);
+}
+
 static void answer_call(struct ask *a, const struct err *err)
 {
+    Sandpit__Guest__V1__ConfigureResponse configured = SANDPIT__GUEST__V1__CONFIGURE_RESPONSE__INIT;
+    Sandpit__Guest__V1__RefreshResponse refreshed = SANDPIT__GUEST__V1__REFRESH_RESPONSE__INIT;
+    const ProtobufCMessage *answer;
     Sandpit__Guest__V1__HelloResponse hello = SANDPIT__GUEST__V1__HELLO_RESPONSE__INIT;
     hello.protocol = GUEST_PROTOCOL;
-    if (strcmp(a->name, "Configure") == 0 && !err)
+    answer = &hello.base;
+    if (strcmp(a->name, "Configure") == 0 && !err) {
         fakes.configures++;
-    if (strcmp(a->name, "Refresh") == 0 && !err)
+        configured.wall_clock_ns = guest_clock();
+        answer = &configured.base;
+    }
+    if (strcmp(a->name, "Refresh") == 0 && !err) {
         fakes.refreshes++;
-    a->done.called(a->user, err ? NULL : &hello.base, err);
+        refreshed.wall_clock_ns = guest_clock();
+        answer = &refreshed.base;
+    }
+    a->done.called(a->user, err ? NULL : answer, err);
 }
 
 struct guest_call *
