@@ -7,6 +7,12 @@
 #include "common/base/map.h"
 
 #include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+
+#define LIST_MAX  1024
+#define POINT_MAX 64
+#define LOOK_NS   10000000
 
 static bool listed(struct str list, struct str name, uint64_t nth)
 {
@@ -36,21 +42,42 @@ static uint64_t count_pass(struct str name)
     return n;
 }
 
+static bool in_file(const char *path, struct str name, uint64_t nth)
+{
+    char text[LIST_MAX];
+    AUTO_FCLOSE FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    size_t n = fread(text, 1, sizeof(text), f);
+    while (n && (text[n - 1] == '\n' || text[n - 1] == ' '))
+        n--;
+    return listed((struct str){ text, n }, name, nth);
+}
+
+static void stand_still(const char *path, const char *name)
+{
+    const struct timespec look = { .tv_nsec = LOOK_NS };
+    char held[POINT_MAX];
+    int n = snprintf(held, sizeof(held), "%s@", name);
+    bool told = false;
+    while (n < POINT_MAX && in_file(path, (struct str){ held, (size_t)n }, 0)) {
+        if (!told)
+            log_warn("fault point holds", LOG_STR("name", name));
+        told = true;
+        nanosleep(&look, NULL);
+    }
+}
+
 bool fault_due(const char *name)
 {
     const char *env = getenv("SANDPIT_FAULTS"), *path = getenv("SANDPIT_FAULTS_FILE");
     if (!env && !path)
         return false;
     uint64_t nth = count_pass(str_of(name));
-    bool due = env && listed(str_of(env), str_of(name), nth);
-    AUTO_FCLOSE FILE *f = path ? fopen(path, "re") : NULL;
-    if (f) {
-        char text[1024];
-        size_t n = fread(text, 1, sizeof(text), f);
-        while (n && (text[n - 1] == '\n' || text[n - 1] == ' '))
-            n--;
-        due = due || listed((struct str){ text, n }, str_of(name), nth);
-    }
+    if (path)
+        stand_still(path, name);
+    bool due = (env && listed(str_of(env), str_of(name), nth)) ||
+               (path && in_file(path, str_of(name), nth));
     if (due)
         log_warn("fault point", LOG_STR("name", name), LOG_INT("pass", nth));
     return due;

@@ -7,7 +7,9 @@
 
 /* true when the fault `name` is armed and due now. Faults are armed by the environment variable
  * SANDPIT_FAULTS, a comma list of NAME (always) or NAME:N (the N-th time only, from 1), or by the
- * file that SANDPIT_FAULTS_FILE names, read anew at each call and holding the same list. */
+ * file that SANDPIT_FAULTS_FILE names, read anew at each call and holding the same list. NAME@ in
+ * the file is no fault: the thread stands still there, until the file says otherwise; the log tells
+ * that it does. */
 #ifdef SANDPIT_FAULT_POINTS
 #define FAULT_POINT(name) fault_due(name)
 bool fault_due(const char *name);

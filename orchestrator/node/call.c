@@ -78,7 +78,9 @@ static void free_if_over(struct own *o)
 static void start_batch(struct own *o, const grpc_op *ops, size_t n, struct node_op *op)
 {
     o->under_way++;
+    node_queue_begin(&o->server->queue);
     grpc_call_error rc = grpc_call_start_batch(o->call, ops, n, op, NULL);
+    node_queue_end(&o->server->queue);
     assert(rc == GRPC_CALL_OK); /* anything else is a wrong order of operations */
 }
 

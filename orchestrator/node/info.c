@@ -16,7 +16,7 @@ void info_get(struct node_call *c)
     Sandpit__Node__V1__Resources used = SANDPIT__NODE__V1__RESOURCES__INIT;
     struct sandbox_usage usage;
     sandbox_host_usage(n->o.host, &usage);
-    capacity.sandboxes = sandbox_host_capacity(n->o.host);
+    capacity.sandboxes = n->capacity;
     capacity.vcpus = n->cpus;
     capacity.memory_mb = n->memory_mb;
     used.sandboxes = usage.sandboxes;

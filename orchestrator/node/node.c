@@ -52,6 +52,7 @@ static void look_at_host(struct node *n)
     if (gethostname(n->hostname, sizeof(n->hostname) - 1) < 0)
         n->hostname[0] = '\0';
     n->cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    n->capacity = sandbox_host_capacity(n->o.host);
     if (sysinfo(&si) == 0)
         n->memory_mb = (uint64_t)si.totalram * si.mem_unit >> 20;
 }

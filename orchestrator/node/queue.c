@@ -4,14 +4,34 @@
 
 #include <assert.h>
 
-static void hand_over(struct node_queue *q, struct node_op *op)
+/* Batches that the loop handles before it looks at anything else. */
+#define ROUNDS_PER_TURN 16
+
+static void hand_over(struct node_queue *q, void *tag, bool ok)
 {
+    struct node_op *op = tag;
+    assert(op->magic == NODE_OP_MAGIC);
+    op->ok = ok;
     uv_mutex_lock(&q->lock);
-    bool first = list_empty(&q->finished);
+    bool asleep = !q->awake;
+    q->awake = true;
     list_push_back(&q->finished, &op->node);
     uv_mutex_unlock(&q->lock);
-    if (first)
+    if (asleep)
         uv_async_send(&q->wake);
+}
+
+void node_queue_begin(struct node_queue *q)
+{
+    grpc_completion_queue_thread_local_cache_init(q->cq);
+}
+
+void node_queue_end(struct node_queue *q)
+{
+    void *tag;
+    int ok;
+    if (grpc_completion_queue_thread_local_cache_flush(q->cq, &tag, &ok))
+        hand_over(q, tag, ok);
 }
 
 /* The thread. */
@@ -23,31 +43,40 @@ static void wait_at_queue(void *arg)
             grpc_completion_queue_next(q->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return;
-        struct node_op *op = event.tag;
-        assert(op->magic == NODE_OP_MAGIC);
-        op->ok = event.success;
-        hand_over(q, op);
+        hand_over(q, event.tag, event.success);
     }
+}
+
+/* Take all that is finished; false when there is none, and the thread must wake the loop again. */
+static bool take_finished(struct node_queue *q, struct list *batch)
+{
+    uv_mutex_lock(&q->lock);
+    q->awake = !list_empty(&q->finished);
+    bool any = q->awake;
+    if (any) {
+        /* The new head takes the old one's place. */
+        *batch = q->finished;
+        batch->next->prev = batch->prev->next = batch;
+        list_init(&q->finished);
+    }
+    uv_mutex_unlock(&q->lock);
+    return any;
 }
 
 static void on_wake(uv_async_t *wake)
 {
     struct node_queue *q = container_of(wake, struct node_queue, wake);
     struct list batch;
-    list_init(&batch);
-    uv_mutex_lock(&q->lock);
-    if (!list_empty(&q->finished)) {
-        /* The whole list at once: the new head takes the old one's place. */
-        batch = q->finished;
-        batch.next->prev = batch.prev->next = &batch;
-        list_init(&q->finished);
+    for (int i = 0; i < ROUNDS_PER_TURN; i++) {
+        if (!take_finished(q, &batch))
+            return;
+        while (!list_empty(&batch)) {
+            struct node_op *op = container_of(batch.next, struct node_op, node);
+            list_remove(&op->node);
+            op->done(op);
+        }
     }
-    uv_mutex_unlock(&q->lock);
-    while (!list_empty(&batch)) {
-        struct node_op *op = container_of(batch.next, struct node_op, node);
-        list_remove(&op->node);
-        op->done(op);
-    }
+    uv_async_send(&q->wake); /* it is still awake: nobody else does */
 }
 
 int node_queue_init(struct node_queue *q, uv_loop_t *loop)

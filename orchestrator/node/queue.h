@@ -29,14 +29,23 @@ struct node_op {
 struct node_queue {
     grpc_completion_queue *cq;
     uv_thread_t thread;
-    uv_mutex_t lock; /* of `finished` */
+    uv_mutex_t lock; /* of the next two */
     struct list finished;
+    bool awake; /* the loop was woken, or looks at `finished` again before it sleeps */
     uv_async_t wake;
     void (*closed)(struct node_queue *q);
 };
 
 /* 0, or a negative errno. grpc_init() was called. */
 int node_queue_init(struct node_queue *q, uv_loop_t *loop);
+
+/*
+ * Put these around what starts an operation on the loop. One that ends within is noted here and not
+ * sent around by the thread, which would cost two wake-ups: answers mostly do, as soon as the
+ * socket has taken them. Its done() still comes from the loop later, never from inside.
+ */
+void node_queue_begin(struct node_queue *q);
+void node_queue_end(struct node_queue *q);
 
 /* Every operation was handed over. Joins the thread; then closed(q) from the loop. */
 void node_queue_close(struct node_queue *q, void (*closed)(struct node_queue *q));

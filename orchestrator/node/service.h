@@ -16,7 +16,7 @@ struct node {
     char id[33];
     char hostname[65];
     int64_t started_ns, started_mono_ns;
-    unsigned cpus; /* of the host */
+    unsigned cpus, capacity; /* of the host, of sandboxes */
     uint64_t memory_mb;
     void (*freed)(void *user);
     void *freed_user;

@@ -207,6 +207,8 @@ static void on_written(void *user, const struct err *err)
 
 void checkpoint_published(struct checkpoint *c, const struct err *err)
 {
+    if (!err)
+        c->err.code = ERR_OK; /* whatever became of the VM meanwhile: something stands on it */
     step_done(c, CHECKPOINT_DONE, err);
 }
 

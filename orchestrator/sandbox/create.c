@@ -279,6 +279,7 @@ static void start_configure(struct create *op)
 static void on_record(void *user, const struct err *err)
 {
     struct create *op = user;
+    op->recorded = !err;
     charge(op, SANDBOX_PHASE_SAVE);
     step_done(op, CREATE_DONE, err);
 }
@@ -288,7 +289,6 @@ static void start_record(struct create *op)
     struct sandbox *sb = &op->own->sb;
     sb->started_ns = clock_wall_ns();
     sb->end_ns = sb->started_ns + (int64_t)op->timeout_s * 1000000000;
-    op->recorded = true;
     sandbox_save(op->own, "running", on_record, op);
 }
 

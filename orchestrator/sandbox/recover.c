@@ -113,10 +113,18 @@ static void on_ended(void *user, const struct err *err)
     one_done(user);
 }
 
+/* End the VMs of a sandbox that is not to have one: the recorded one, and one that was started
+ * since, to resume it, which only its folder tells of. */
+static void sweep(const struct store_sandbox *row)
+{
+    struct vmm_record vm = { .pid = row->vmm_pid, .start_ticks = row->vmm_start_ticks };
+    vmm_sweep(row->run_dir, NULL);
+    vmm_sweep(row->run_dir, &vm);
+}
+
 /* End a sandbox that cannot be had back. */
 static void give_up(struct recover *r, const struct store_sandbox *row, const char *detail)
 {
-    struct vmm_record vm = { .pid = row->vmm_pid, .start_ticks = row->vmm_start_ticks };
     struct store_death death = { .sandbox_id = row->id,
                                  .team_id = row->team_id,
                                  .when_ns = clock_wall_ns(),
@@ -125,7 +133,7 @@ static void give_up(struct recover *r, const struct store_sandbox *row, const ch
                                  .actor = "host" };
     log_warn("sandbox was lost while no daemon ran", LOG_STR("sandbox_id", row->id),
              LOG_STR("reason", detail));
-    vmm_sweep(row->run_dir, &vm);
+    sweep(row);
     store_sandbox_end(r->host->store, &death, on_ended, r);
     sandbox_collect(r->host);
 }
@@ -261,8 +269,7 @@ static void recover_paused(struct recover *r, struct sandbox_own *own,
                            const struct store_sandbox *row)
 {
     struct sandbox *sb = &own->sb;
-    struct vmm_record vm = { .pid = row->vmm_pid, .start_ticks = row->vmm_start_ticks };
-    vmm_sweep(row->run_dir, &vm);
+    sweep(row);
     snprintf(own->snapshot_id, sizeof(own->snapshot_id), "%s", row->snapshot_id);
     sb->filesystem_only = row->filesystem_only;
     sb->unresponsive_at_pause = row->unresponsive;

@@ -126,7 +126,7 @@ bool process_has_open(pid_t pid, const char *path)
         return false;
     DIR *list = opendir(dir);
     if (!list)
-        return false;
+        return true;
     for (struct dirent *e = readdir(list); e && !found; e = readdir(list)) {
         snprintf(link, sizeof(link), "%s/%s", dir, e->d_name);
         found =

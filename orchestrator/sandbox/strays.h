@@ -16,7 +16,7 @@ void strays_remove(const struct sandbox_host *h, struct db *db, const struct sto
  */
 void strays_sweep(struct sandbox_host *h);
 
-/* Whether the process has the file open. */
+/* Whether the process has the file open; true as well when that cannot be seen. */
 bool process_has_open(pid_t pid, const char *path);
 
 #endif

@@ -69,6 +69,16 @@ static void test_a_failing_step_is_undone(void **state)
     assert_int_equal(w->created, ARRAY_LEN(steps));
 }
 
+static void test_a_create_that_cannot_be_written_down_leaves_nothing(void **state)
+{
+    struct world *w = *state;
+    setenv("SANDPIT_FAULTS", "store.commit", 1);
+    world_create(w, "base");
+    unsetenv("SANDPIT_FAULTS");
+    assert_null(w->made);
+    world_assert_empty(w);
+}
+
 static void test_a_vm_that_ends_meanwhile_undoes_it(void **state)
 {
     struct world *w = *state;
@@ -207,6 +217,9 @@ int main(void)
         WORLD_TEST(test_a_late_clock_is_set_again),
         WORLD_TEST(test_a_late_clock_that_cannot_be_set_undoes_it),
         WORLD_TEST(test_a_failing_step_is_undone),
+#ifdef SANDPIT_FAULT_POINTS
+        WORLD_TEST(test_a_create_that_cannot_be_written_down_leaves_nothing),
+#endif
         WORLD_TEST(test_a_vm_that_ends_meanwhile_undoes_it),
         WORLD_TEST(test_a_stop_meanwhile_undoes_it),
         WORLD_TEST(test_a_vm_that_ends_just_before_the_create_is_done_is_undone),

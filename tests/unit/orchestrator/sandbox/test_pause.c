@@ -184,6 +184,8 @@ static void test_what_comes_meanwhile_waits_or_is_refused(void **state)
         world_pause(w); /* a second one */
         assert_int_equal(w->paused, 1);
         assert_int_equal(w->err.code, ERR_ABORTED);
+        world_snapshot(w, NULL);
+        assert_int_equal(w->err.code, ERR_ABORTED);
         world_connect(w);
         assert_int_equal(w->connected, 0);
         world_go(w);

@@ -105,6 +105,23 @@ static void test_a_layer_that_was_only_named_is_forgotten(void **state)
     world_recover(w);
     world_assert_state(w, SANDBOX_RUNNING, "running");
     assert_string_equal(own_of(sandbox_find(w->host, w->id, NULL))->layer_id, before);
+    world_snapshot(w, NULL);
+    assert_int_equal(w->err.code, ERR_OK);
+}
+
+static void test_one_that_was_made_from_a_snapshot_keeps_its_layer(void **state)
+{
+    struct world *w = *state;
+    char layer[ID_UUID_SIZE];
+    world_have_sandbox(w);
+    world_snapshot(w, NULL);
+    world_kill(w);
+    world_create(w, w->snapshot_id);
+    memcpy(layer, own_of(w->made)->layer_id, sizeof(layer));
+    world_restart(w);
+    world_recover(w);
+    world_assert_state(w, SANDBOX_RUNNING, "running");
+    assert_string_equal(own_of(sandbox_find(w->host, w->id, NULL))->layer_id, layer);
 }
 
 static void test_strays_are_removed(void **state)
@@ -124,6 +141,18 @@ static void test_strays_are_removed(void **state)
     world_assert_state(w, SANDBOX_RUNNING, "running");
 }
 
+static void test_a_snapshot_that_clients_were_told_of_is_no_stray(void **state)
+{
+    struct world *w = *state;
+    world_have_sandbox(w);
+    world_snapshot(w, NULL);
+    world_kill(w);
+    world_restart(w);
+    world_recover(w);
+    world_create(w, w->snapshot_id);
+    assert_int_equal(w->err.code, ERR_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,7 +162,9 @@ int main(void)
         WORLD_TEST(test_a_paused_one_stays_paused),
         WORLD_TEST(test_after_a_start_of_the_host_a_running_one_has_its_disk),
         WORLD_TEST(test_a_layer_that_was_only_named_is_forgotten),
+        WORLD_TEST(test_one_that_was_made_from_a_snapshot_keeps_its_layer),
         WORLD_TEST(test_strays_are_removed),
+        WORLD_TEST(test_a_snapshot_that_clients_were_told_of_is_no_stray),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
