@@ -15,8 +15,10 @@
 #define RESERVED_MAX (128ULL << 20)
 
 /* Of the threads that the kernel allows at all, these parts (in eighths): what is left is envd's
- * and the kernel's, and a terminal can still be opened when commands have taken all of theirs. */
-#define PIDS_USER_EIGHTHS 4
+ * and the kernel's, and a terminal can still be opened when commands have taken all of theirs. A
+ * process takes 230 KiB at least, and the kernel allows one thread for 128 KiB: the number must end
+ * before the memory. */
+#define PIDS_USER_EIGHTHS 3
 #define PIDS_PTYS_EIGHTHS 2
 #define PIDS_DEFAULT      1024 /* of a group, where the kernel does not tell */
 #define THREADS_MAX_PATH  "/proc/sys/kernel/threads-max"

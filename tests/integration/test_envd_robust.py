@@ -47,12 +47,12 @@ def test_groups(sbx):
     assert as_root(sbx, "cat /proc/1/cgroup /proc/1/oom_score_adj") == "0::/\n-1000\n"
     total = int(as_root(sbx, "awk '/MemTotal/{print $2 * 1024}' /proc/meminfo"))
     threads = int(as_root(sbx, "cat /proc/sys/kernel/threads-max"))
-    for group, cpu, part in (("user", 50, 2), ("ptys", 200, 4)):
+    for group, cpu, eighths in (("user", 50, 3), ("ptys", 200, 2)):
         at = f"/sys/fs/cgroup/{group}/"
         memory, high, pids, weight = as_root(
             sbx, f"cd {at}; cat memory.max memory.high pids.max cpu.weight").split()
         assert total - (128 << 20) - 8192 <= int(memory) < total and high == memory
-        assert abs(int(pids) - threads // part) <= 1
+        assert abs(int(pids) - threads * eighths // 8) <= 1
         assert int(weight) == cpu
 
 
