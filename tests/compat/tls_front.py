@@ -6,9 +6,11 @@ import ssl
 import subprocess
 import threading
 
+DOMAIN = "sandpit.localhost"  # no certificate may be for *.localhost
+
 
 def make_certificate(folder):
-    """ca.pem to trust, and front.pem with its key, for *.localhost."""
+    """ca.pem to trust, and front.pem with its key, for names below DOMAIN."""
     folder = pathlib.Path(folder)
 
     def openssl(*args):
@@ -18,7 +20,7 @@ def make_certificate(folder):
             "-days", "2", "-subj", "/CN=sandpit compatibility tests")
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "front.key", "-out", "front.csr",
             "-subj", "/CN=localhost")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,DNS:*.localhost\n")
+    (folder / "names").write_text(f"subjectAltName=DNS:*.{DOMAIN}\n")
     openssl("x509", "-req", "-in", "front.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
             "-CAcreateserial", "-days", "2", "-extfile", "names", "-out", "front.pem")
     return folder / "ca.pem"
