@@ -1,4 +1,5 @@
 """Fixtures: a bare envd, a daemon with real VMs, and Node for the JavaScript client."""
+import contextlib
 import http.client
 import json
 import os
@@ -59,8 +60,9 @@ def http_status(url, method="GET", headers=None, body=None, timeout=30):
 class Daemon:
     """A `sandpit serve` of this test run, on free ports, with an API key."""
 
-    def __init__(self, data_dir, extra=(), env=None):
+    def __init__(self, data_dir, extra=(), env=None, wrap=()):
         self.data_dir = data_dir
+        self.wrap = list(wrap)  # what the program is started by
         self.api_port = free_port()
         self.proxy_port = free_port()
         self.api_url = f"http://127.0.0.1:{self.api_port}"
@@ -73,14 +75,14 @@ class Daemon:
 
     def start(self):
         self.process = subprocess.Popen(
-            [SANDPIT, "serve", "--data-dir", self.data_dir, "--api-port", str(self.api_port),
+            [*self.wrap, SANDPIT, "serve", "--data-dir", self.data_dir, "--api-port", str(self.api_port),
              "--proxy-port", str(self.proxy_port), *self.extra],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=open(self.log.name, "ab"), env=self.env)
         wait_for(self.healthy, "the daemon", 60)
         if self.key is None:
             self.key = subprocess.run(
-                [SANDPIT, "key", "create", "--name", "tests", "--data-dir", self.data_dir],
+                [*self.wrap, SANDPIT, "key", "create", "--name", "tests", "--data-dir", self.data_dir],
                 check=True, capture_output=True, text=True).stdout.strip()
         return self
 
@@ -144,6 +146,42 @@ def daemon(data_dir):
     yield d
     code = d.stop()
     assert code == 0, d.log_text()[-4000:]
+
+
+@contextlib.contextmanager
+def daemons(data_dir):
+    """make(**kwargs) starts a daemon on a data directory that borrows the session's templates."""
+    from boxes import borrow_templates, vmms
+
+    folder = tempfile.mkdtemp(prefix="sandpit-data-")
+    os.chmod(folder, 0o711)
+    borrow_templates(data_dir, folder)
+    made = []
+
+    def make(**kwargs):
+        d = Daemon(folder, **kwargs)
+        made.append(d)
+        return d.start()
+
+    yield make
+    for d in made:
+        d.stop(signal.SIGKILL)
+    for pid in vmms(folder):
+        os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def own_daemon(data_dir):
+    with daemons(data_dir) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def module_daemon(data_dir):
+    """The same for all tests of a module."""
+    with daemons(data_dir) as make:
+        yield make
 
 
 @pytest.fixture

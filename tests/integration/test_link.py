@@ -10,7 +10,8 @@ import time
 
 import pytest
 from conftest import Daemon, http_status, wait_for
-from test_leftovers import create, own_daemon, vmms  # noqa: F401 (a fixture)
+from boxes import vmms
+from test_leftovers import create
 
 ABORTS = 5000
 STALLED = 100
@@ -136,7 +137,7 @@ def monitor_of(d, sb):
     return next(os.path.join(folder, n) for n in os.listdir(folder) if "qmp" in n)
 
 
-def test_a_daemon_that_dies_in_the_middle_of_frames(own_daemon):  # noqa: F811
+def test_a_daemon_that_dies_in_the_middle_of_frames(own_daemon):
     """Killed under traffic both ways, the VM stopped, a new daemon: it connects, and the sandbox is
     the same."""
     d = own_daemon()

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from conftest import SANDPIT, wait_for
 from node_client import begin_watch, node_of, pb
-from test_leftovers import own_daemon, vmms  # noqa: F401 (a fixture)
+from boxes import vmms
 from test_node_commands import NOT_FOUND, run, succeeds
 
 CREATE_S = 180  # a guest boots slowly on a busy machine without KVM
@@ -182,7 +182,7 @@ def test_pause_and_resume(daemon, node, box):
     watch.cancel()
 
 
-def test_drain_with_pause(own_daemon):  # noqa: F811
+def test_drain_with_pause(own_daemon):
     d = own_daemon()
     with node_of(d) as node:
         made = {create(node, timeout_s=300).sandbox.id for _ in range(2)}
@@ -250,7 +250,7 @@ def owners(daemon):
             for word in re.findall(r"/run/(\w+)", open(f"/proc/{pid}/cmdline").read())}
 
 
-def test_kill_all(own_daemon):  # noqa: F811
+def test_kill_all(own_daemon):
     d = own_daemon()
     with node_of(d) as node:
         made = {create(node, timeout_s=300).sandbox.id for _ in range(2)}
@@ -260,7 +260,7 @@ def test_kill_all(own_daemon):  # noqa: F811
     assert not made & owners(d)
 
 
-def test_a_new_daemon_says_that_positions_are_old(own_daemon):  # noqa: F811
+def test_a_new_daemon_says_that_positions_are_old(own_daemon):
     d = own_daemon()
     with node_of(d) as node:
         ident = create(node, timeout_s=600).sandbox.id
@@ -279,7 +279,7 @@ def test_a_new_daemon_says_that_positions_are_old(own_daemon):  # noqa: F811
         node.sandboxes.Delete(pb.DeleteSandboxRequest(id=ident))
 
 
-def test_stopping_in_the_middle_of_a_create(own_daemon):  # noqa: F811
+def test_stopping_in_the_middle_of_a_create(own_daemon):
     d = own_daemon(extra=["--ephemeral"])
     with node_of(d) as node:
         watch, _ = begin_watch(node, timeout=CREATE_S)
@@ -292,7 +292,7 @@ def test_stopping_in_the_middle_of_a_create(own_daemon):  # noqa: F811
     assert vmms(d.data_dir) == [] and os.listdir(f"{d.data_dir}/run") == []
 
 
-def test_a_create_that_fails_is_told(own_daemon, tmp_path):  # noqa: F811
+def test_a_create_that_fails_is_told(own_daemon, tmp_path):
     if run("doctor", "--fault-points").returncode != 0:
         pytest.skip("this build has no fault points")
     faults = tmp_path / "faults"
