@@ -43,7 +43,7 @@ struct vmm_config {
     const char *run_dir; /* exists, 0700 of the daemon, and stays so: the VMM gets its files as
                             descriptors. Holds what only the running VM has: sockets, console */
     struct vmm_template template; /* vmm_boot() only */
-    struct vmm_disk disk;         /* for vmm_adopt(): as the VM has it by now */
+    struct vmm_disk disk;
     unsigned vcpus;
     unsigned memory_mb;
     uint64_t disk_mb; /* virtual size of the disk the guest sees */
@@ -126,7 +126,8 @@ struct vmm *vmm_start(struct vmm_driver *d, const struct vmm_config *config,
                       void (*done)(struct vmm *v, const struct err *err));
 
 /* Take over a VM that an earlier daemon started: the process must be the recorded one and answer.
- * done as for vmm_boot; on failure nothing was touched. */
+ * done as for vmm_boot; on failure nothing was touched. The disk may be as it would have been after
+ * a vmm_switch_disk() that did not come to its end: vmm_disk() tells. */
 struct vmm *vmm_adopt(struct vmm_driver *d, const struct vmm_config *config,
                       const struct vmm_record *record, const struct vmm_events *events, void *user,
                       void (*done)(struct vmm *v, const struct err *err));
@@ -174,7 +175,7 @@ void vmm_switch_disk(struct vmm *v, const char *new_top,
 
 /* Copy what all layers but the oldest `keep` hold into the top, slowly, while the VM goes on; then
  * the top stands on those and the VMM has let go of the other files. ERR_CANCELED when the disk was
- * switched, saved or merged otherwise meanwhile: then the layers are needed as before. */
+ * needed for a switch or a save meanwhile: then the layers are needed as before. */
 void vmm_merge_disk(struct vmm *v, size_t keep, void (*done)(void *user, const struct err *err),
                     void *user);
 

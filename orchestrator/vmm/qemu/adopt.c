@@ -1,4 +1,6 @@
 /* VMs of an earlier daemon: taken over, or swept away. */
+#include "orchestrator/vmm/qemu/chain.h"
+#include "orchestrator/vmm/qemu/nodes.h"
 #include "orchestrator/vmm/qemu/vm.h"
 
 #include "common/base/fault.h"
@@ -11,30 +13,77 @@
 
 #define PID_FILE_MAX 64
 
-static void on_status(void *user, const json_t *result, const struct err *err)
+static void ask(struct vmm *v, const char *command, qmp_done_cb answer)
 {
-    struct vmm *v = user;
-    if (sm_state(&v->sm) != VM_GREET)
-        return;
-    if (err) {
-        vm_fail(v, err);
-        return;
+    if (qmp_execute(&v->qmp, command, NULL, QEMU_COMMAND_MS, answer, v) < 0) {
+        struct err err;
+        err_fill(&err, ERR_EXHAUSTED, "out of memory");
+        vm_fail(v, &err);
     }
-    const char *status = json_string_value(json_object_get(result, "status"));
-    v->paused = !json_is_true(json_object_get(result, "running"));
-    v->waiting = status && strcmp(status, "inmigrate") == 0;
+}
+
+/* Whether an answer to an adoption is still of use. */
+static bool is_wanted(struct vmm *v, const struct err *err)
+{
+    if (sm_state(&v->sm) != VM_GREET)
+        return false;
+    if (err)
+        vm_fail(v, err);
+    return !err;
+}
+
+static void adopted(struct vmm *v)
+{
     log_info("vm adopted", LOG_STR("id", v->id), LOG_INT("pid", v->record.pid),
              LOG_INT("paused", v->paused));
     vm_running(v);
 }
 
+/* A switch of the disk is written down before it is done. If the daemon died in between, the VM
+ * writes what would have become the newest layer. Another path than one of ours is not believed. */
+static void on_sets(void *user, const json_t *result, const struct err *err)
+{
+    struct vmm *v = user;
+    if (!is_wanted(v, err))
+        return;
+    const struct vmm_disk *d = &v->disk;
+    const char *top = node_path(result, v->top_node);
+    if (top && d->top && strcmp(top, d->top) != 0) {
+        bool behind = d->nlayers && strcmp(top, d->layers[d->nlayers - 1]) == 0;
+        log_warn("the disk of a vm is not what is written down", LOG_STR("id", v->id),
+                 LOG_INT("behind", behind));
+        if (behind)
+            chain_pop(&v->disk);
+    }
+    adopted(v);
+}
+
+static void on_blocks(void *user, const json_t *result, const struct err *err)
+{
+    struct vmm *v = user;
+    if (!is_wanted(v, err))
+        return;
+    /* There is none while a job is on the disk; nor was a switch under way then. */
+    if (node_find_top(result, &v->top_node))
+        ask(v, "query-fdsets", on_sets);
+    else
+        adopted(v);
+}
+
+static void on_status(void *user, const json_t *result, const struct err *err)
+{
+    struct vmm *v = user;
+    if (!is_wanted(v, err))
+        return;
+    const char *status = json_string_value(json_object_get(result, "status"));
+    v->paused = !json_is_true(json_object_get(result, "running"));
+    v->waiting = status && strcmp(status, "inmigrate") == 0;
+    ask(v, "query-block", on_blocks);
+}
+
 void adopt_on_ready(struct vmm *v)
 {
-    if (qmp_execute(&v->qmp, "query-status", NULL, QEMU_COMMAND_MS, on_status, v) < 0) {
-        struct err err;
-        err_fill(&err, ERR_EXHAUSTED, "out of memory");
-        vm_fail(v, &err);
-    }
+    ask(v, "query-status", on_status);
 }
 
 /* QEMU's messages are in memory that only it still holds. One that a guest took over may have put

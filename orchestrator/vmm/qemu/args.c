@@ -63,20 +63,25 @@ static void add2(struct qemu_args *a, const char *option, const char *value)
     qemu_args_add(a, "%s", value);
 }
 
-/* QEMU splits the value at commas; a doubled one stands for itself. */
-static void add_name(struct qemu_args *a, const char *name)
+/* "key=text" as a part of an option. QEMU splits those at commas; a doubled one stands for itself.
+ */
+static char *named(struct qemu_args *a, const char *key, const char *value)
 {
     struct buf text = { 0 };
-    for (const char *p = name; *p; p++) {
-        buf_putc(&text, *p);
-        if (*p == ',')
-            buf_putc(&text, *p);
-    }
-    AUTO_FREE char *value = buf_take_text(&text);
-    a->failed = a->failed || !value;
-    qemu_args_add(a, "-name");
-    qemu_args_add(a, "guest=%s", value ? value : "");
+    bool ok = buf_puts(&text, key) && buf_putc(&text, '=');
+    for (const char *p = value; *p && ok; p++)
+        ok = buf_putc(&text, *p) && (*p != ',' || buf_putc(&text, *p));
+    char *out = ok ? buf_take_text(&text) : NULL;
+    a->failed = a->failed || !out;
     buf_deinit(&text);
+    return out;
+}
+
+static void add_name(struct qemu_args *a, const char *name)
+{
+    AUTO_FREE char *value = named(a, "guest", name);
+    if (value)
+        add2(a, "-name", value);
 }
 
 void qemu_args_base(struct qemu_args *a, const struct qemu_machine *m)
@@ -127,10 +132,12 @@ static void add_channels(struct qemu_args *a)
          "virtserialport,id=link0,bus=serial0.0,nr=1,chardev=link,name=" LINK_PORT_NAME);
 }
 
-static void add_to_set(struct qemu_args *a, int fd, size_t set)
+/* QEMU keeps the path for whoever asks it what its disk is. */
+static void add_to_set(struct qemu_args *a, int fd, size_t set, const char *path)
 {
+    AUTO_FREE char *opaque = named(a, "opaque", path);
     qemu_args_add(a, "-add-fd");
-    qemu_args_add(a, "fd=%d,set=%zu", fd, set);
+    qemu_args_add(a, "fd=%d,set=%zu,%s", fd, set, opaque ? opaque : "");
 }
 
 /* The file is opened as part of its format's node, so that it goes when that goes. What is frozen
@@ -148,21 +155,21 @@ static void add_layer(struct qemu_args *a, size_t set, const char *options)
                   set, backing, set, options);
 }
 
-static void add_disk(struct qemu_args *a, size_t nlayers)
+static void add_disk(struct qemu_args *a, const struct vmm_disk *d)
 {
-    size_t top = QEMU_SET_LAYERS + nlayers;
-    add_to_set(a, QEMU_FD_ROOTFS, QEMU_SET_ROOTFS);
+    size_t top = QEMU_SET_LAYERS + d->nlayers;
+    add_to_set(a, QEMU_FD_ROOTFS, QEMU_SET_ROOTFS, d->rootfs);
     qemu_args_add(a, "-blockdev");
     qemu_args_add(a,
                   "driver=raw,node-name=" QEMU_NODE_ROOTFS ",read-only=on,file.driver=file,"
                   "file.filename=/dev/fdset/%d,file.read-only=on",
                   QEMU_SET_ROOTFS);
-    for (size_t i = 0; i < nlayers; i++) {
-        add_to_set(a, QEMU_FD_LAYERS + (int)i, QEMU_SET_LAYERS + i);
+    for (size_t i = 0; i < d->nlayers; i++) {
+        add_to_set(a, QEMU_FD_LAYERS + (int)i, QEMU_SET_LAYERS + i, d->layers[i]);
         add_layer(a, QEMU_SET_LAYERS + i, "read-only=on,file.read-only=on,file.locking=off");
     }
-    add_to_set(a, QEMU_FD_TOP, top);
-    add_to_set(a, QEMU_FD_TOP_READ, top);
+    add_to_set(a, QEMU_FD_TOP, top, d->top);
+    add_to_set(a, QEMU_FD_TOP_READ, top, d->top);
     add_layer(a, top, "discard=unmap,file.discard=unmap");
     qemu_args_add(a, "-device");
     qemu_args_add(a,
@@ -195,9 +202,9 @@ static void add_small_devices(struct qemu_args *a)
 static void add_kernel(struct qemu_args *a, const struct qemu_machine *m)
 {
     qemu_args_add(a, "-kernel");
-    qemu_args_add(a, "/proc/self/fd/%d", qemu_fd_kernel(m->nlayers));
+    qemu_args_add(a, "/proc/self/fd/%d", qemu_fd_kernel(m->disk->nlayers));
     qemu_args_add(a, "-initrd");
-    qemu_args_add(a, "/proc/self/fd/%d", qemu_fd_initramfs(m->nlayers));
+    qemu_args_add(a, "/proc/self/fd/%d", qemu_fd_initramfs(m->disk->nlayers));
     qemu_args_add(a, "-append");
     qemu_args_add(a, "%s %s", CMDLINE_ADDED, m->cmdline);
 }
@@ -207,7 +214,7 @@ int qemu_args_build(struct qemu_args *a, const struct qemu_machine *m, struct er
     qemu_args_base(a, m);
     add_memory(a, m);
     add_channels(a);
-    add_disk(a, m->nlayers);
+    add_disk(a, m->disk);
     add_network(a);
     add_small_devices(a);
     if (m->cmdline) {
@@ -226,7 +233,10 @@ int qemu_args_build(struct qemu_args *a, const struct qemu_machine *m, struct er
 int qemu_args_devices(const char *machine, struct buf *out)
 {
     static const char *const kept[] = { "-M", "-cpu", "-device" };
-    struct qemu_machine m = { .program = "qemu", .machine = machine, .vcpus = 1, .memory_mb = 1 };
+    const struct vmm_disk disk = { .rootfs = "", .top = "" };
+    struct qemu_machine m = {
+        .program = "qemu", .machine = machine, .vcpus = 1, .memory_mb = 1, .disk = &disk
+    };
     struct qemu_args a = { 0 };
     int rc = qemu_args_build(&a, &m, NULL);
     for (size_t i = 0; i + 1 < a.n && rc == 0; i++)

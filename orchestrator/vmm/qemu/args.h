@@ -38,6 +38,7 @@ static inline int qemu_fd_initramfs(size_t nlayers)
  */
 #define QEMU_SET_ROOTFS  1
 #define QEMU_SET_LAYERS  2
+#define QEMU_SET_STATE   (1 << 20) /* and following: what device states are written to */
 #define QEMU_NODE_ROOTFS "rootfs"
 #define QEMU_NODE_LAYER  "disk-" /* followed by the number */
 #define QEMU_DISK_ID     "disk0"
@@ -66,7 +67,7 @@ struct qemu_machine {
     bool kvm;
     unsigned vcpus;
     unsigned memory_mb;
-    size_t nlayers;      /* frozen ones below the top */
+    const struct vmm_disk *disk;
     const char *cmdline; /* of the template; NULL: it waits for a snapshot instead */
 };
 

@@ -43,6 +43,14 @@ void chain_push(struct vmm_disk *d, char *top)
     d->top = top;
 }
 
+void chain_pop(struct vmm_disk *d)
+{
+    assert(d->nlayers > 0);
+    drop(&d->top);
+    d->top = d->layers[--d->nlayers];
+    d->layers[d->nlayers] = NULL;
+}
+
 void chain_cut(struct vmm_disk *d, size_t keep)
 {
     while (d->nlayers > keep)

@@ -12,6 +12,9 @@ void chain_free(struct vmm_disk *d);
 /* The top becomes the newest layer and `top`, which is taken, the new one. There must be room. */
 void chain_push(struct vmm_disk *d, char *top);
 
+/* Undo chain_push(). There must be a layer. */
+void chain_pop(struct vmm_disk *d);
+
 /* Forget all layers but the oldest `keep`. */
 void chain_cut(struct vmm_disk *d, size_t keep);
 

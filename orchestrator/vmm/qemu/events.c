@@ -62,6 +62,29 @@ static void on_block_error(struct vmm *v, const json_t *data)
     }
 }
 
+static void on_forgotten(void *user, const json_t *result, const struct err *err)
+{
+    (void)user;
+    (void)result;
+    (void)err; /* it is gone already */
+}
+
+static void forget_sets(struct vmm *v)
+{
+    while (v->nold_sets)
+        (void)!qmp_execute(&v->qmp, "remove-fd",
+                           json_pack("{s:i}", "fdset-id", (int)v->old_sets[--v->nold_sets]),
+                           QEMU_COMMAND_MS, on_forgotten, v);
+}
+
+void vm_forget_set(struct vmm *v, unsigned set)
+{
+    if (v->nold_sets < OLD_SETS_MAX)
+        v->old_sets[v->nold_sets++] = set;
+    if (!v->paused)
+        forget_sets(v);
+}
+
 void vm_on_event(struct vmm *v, const char *name, const json_t *data)
 {
     enum vm_state state = (enum vm_state)sm_state(&v->sm);
@@ -79,6 +102,8 @@ void vm_on_event(struct vmm *v, const char *name, const json_t *data)
         vm_note_end(v, VMM_END_PANIC, "the guest's kernel panicked");
     else if (strcmp(name, "BLOCK_IO_ERROR") == 0)
         on_block_error(v, data);
+    else if (strcmp(name, "RESUME") == 0)
+        forget_sets(v);
     list_for_each_safe (node, &v->ops) {
         struct vm_op *op = container_of(node, struct vm_op, node);
         if (op->type->event)

@@ -1,7 +1,7 @@
 /*
  * The frozen layers of a disk into its top, while the VM goes on:
  *
- *   JOBS -> FIND -> NODES -> STREAM -> WAIT -> NODE <-> SET -> DONE
+ *   JOBS -> FIND -> NODES -> STREAM -> WAIT -> REMOVE (-> REMOVE ...) -> DONE
  *
  * When QEMU says that its job has ended well, the top stands on the layers that are kept. The nodes
  * of the others are then removed one by one, and with them QEMU's hold on the files.
@@ -29,8 +29,7 @@ enum merge_state {
     MERGE_NODES,
     MERGE_STREAM,
     MERGE_WAIT,
-    MERGE_NODE,
-    MERGE_SET,
+    MERGE_REMOVE,
     MERGE_DONE,
     MERGE_NR
 };
@@ -40,9 +39,8 @@ static const struct sm_rule rules[MERGE_NR] = {
     [MERGE_FIND] = { "find", SM_TO(MERGE_NODES) | SM_TO(MERGE_DONE) },
     [MERGE_NODES] = { "nodes", SM_TO(MERGE_STREAM) | SM_TO(MERGE_DONE) },
     [MERGE_STREAM] = { "stream", SM_TO(MERGE_WAIT) | SM_TO(MERGE_DONE) },
-    [MERGE_WAIT] = { "wait", SM_TO(MERGE_NODE) | SM_TO(MERGE_DONE) },
-    [MERGE_NODE] = { "node", SM_TO(MERGE_SET) },
-    [MERGE_SET] = { "set", SM_TO(MERGE_NODE) | SM_TO(MERGE_DONE) },
+    [MERGE_WAIT] = { "wait", SM_TO(MERGE_REMOVE) | SM_TO(MERGE_DONE) },
+    [MERGE_REMOVE] = { "remove", SM_TO(MERGE_REMOVE) | SM_TO(MERGE_DONE) },
     [MERGE_DONE] = { "done", 0 },
 };
 
@@ -118,13 +116,9 @@ static void step(struct merge *m)
         break;
     case MERGE_WAIT: /* event() goes on */
         break;
-    case MERGE_NODE:
+    case MERGE_REMOVE:
         node_name(m->nodes[m->left - 1], name);
         op_command(&m->op, "blockdev-del", json_pack("{s:s}", "node-name", name), -1);
-        break;
-    case MERGE_SET:
-        op_command(&m->op, "remove-fd", json_pack("{s:i}", "fdset-id", (int)m->nodes[m->left - 1]),
-                   -1);
         break;
     case MERGE_DONE:
         op_end(&m->op);
@@ -162,7 +156,7 @@ static void ended(struct merge *m)
 {
     if (!m->op.err.code)
         chain_cut(&m->op.v->disk, m->keep);
-    go(m, m->op.err.code || m->left <= m->keep ? MERGE_DONE : MERGE_NODE);
+    go(m, m->op.err.code || m->left <= m->keep ? MERGE_DONE : MERGE_REMOVE);
 }
 
 /* A step that left something for QEMU to hold on to is no failure of the merge. */
@@ -171,10 +165,8 @@ static void removed(struct merge *m, const struct err *err)
     if (err)
         log_warn("a merged layer is not let go of", LOG_STR("id", m->op.v->id),
                  LOG_STR("reason", err->msg));
-    if (sm_state(&m->op.sm) == MERGE_NODE)
-        go(m, MERGE_SET);
-    else
-        go(m, --m->left > m->keep ? MERGE_NODE : MERGE_DONE);
+    vm_forget_set(m->op.v, m->nodes[m->left - 1]);
+    go(m, --m->left > m->keep ? MERGE_REMOVE : MERGE_DONE);
 }
 
 static void answer(struct vm_op *op, const json_t *result, const struct err *err)
@@ -183,7 +175,7 @@ static void answer(struct vm_op *op, const json_t *result, const struct err *err
     enum merge_state state = (enum merge_state)sm_state(&op->sm);
     if (state == MERGE_JOBS && jobs_left(&m->jobs, result, err))
         return;
-    if (state == MERGE_NODE || state == MERGE_SET) {
+    if (state == MERGE_REMOVE) {
         removed(m, err);
         return;
     }

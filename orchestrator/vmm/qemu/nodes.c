@@ -37,6 +37,17 @@ bool node_find_top(const json_t *result, unsigned *number)
     return false;
 }
 
+const char *node_path(const json_t *result, unsigned number)
+{
+    size_t i;
+    json_t *set;
+    json_array_foreach (result, i, set)
+        if (json_integer_value(json_object_get(set, "fdset-id")) == (json_int_t)number)
+            return json_string_value(
+                json_object_get(json_array_get(json_object_get(set, "fds"), 0), "opaque"));
+    return NULL;
+}
+
 size_t node_list(const json_t *result, unsigned top, unsigned *numbers, size_t max)
 {
     size_t i, n = 0;

@@ -14,6 +14,10 @@ void node_name(unsigned number, char out[static NODE_NAME_SIZE]);
 /* From the answer to query-block: the number of what the guest's disk is. */
 bool node_find_top(const json_t *result, unsigned *number);
 
+/* From the answer to query-fdsets: the path of layer `number`, borrowed; NULL when there is none.
+ */
+const char *node_path(const json_t *result, unsigned number);
+
 /* From the answer to query-named-block-nodes: the numbers of the layers up to `top`, ascending.
  * Returns how many there are; more than `max` are not written. */
 size_t node_list(const json_t *result, unsigned top, unsigned *numbers, size_t max);

@@ -169,7 +169,7 @@ static int spawn(struct vmm *v, const struct fd_list *l, struct err *err)
                                     .kvm = d->host.kvm,
                                     .vcpus = v->config.vcpus,
                                     .memory_mb = v->config.memory_mb,
-                                    .nlayers = v->disk.nlayers,
+                                    .disk = &v->disk,
                                     .cmdline = v->incoming ? NULL : v->config.template.cmdline };
     struct qemu_args args = { 0 };
     uint64_t most_mb = v->config.disk_mb + v->config.disk_mb / 1000 + DISK_SLACK_MB;

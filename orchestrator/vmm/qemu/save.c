@@ -1,13 +1,14 @@
 /*
  * The device state of a stopped VM, without its memory:
  *
- *   JOBS -> FD -> STATE -> FORGET -> DONE
+ *   JOBS -> FD -> STATE -> DONE
  *
  * QEMU writes to a descriptor that is handed over, so that it needs no place in the file system.
  * What it wrote is sealed, so that a VMM that was taken over does not change the state under its
  * reader. (It cannot be bounded from the start: QEMU cuts the file to nothing when it opens it.)
  * The command flushes the disk first; a job that still writes to it is ended before.
  */
+#include "orchestrator/vmm/qemu/args.h"
 #include "orchestrator/vmm/qemu/jobs.h"
 #include "orchestrator/vmm/qemu/op.h"
 
@@ -21,13 +22,12 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-enum save_state { SAVE_JOBS, SAVE_FD, SAVE_STATE, SAVE_FORGET, SAVE_DONE, SAVE_NR };
+enum save_state { SAVE_JOBS, SAVE_FD, SAVE_STATE, SAVE_DONE, SAVE_NR };
 
 static const struct sm_rule rules[SAVE_NR] = {
     [SAVE_JOBS] = { "jobs", SM_TO(SAVE_FD) | SM_TO(SAVE_DONE) },
     [SAVE_FD] = { "fd", SM_TO(SAVE_STATE) | SM_TO(SAVE_DONE) },
-    [SAVE_STATE] = { "state", SM_TO(SAVE_FORGET) },
-    [SAVE_FORGET] = { "forget", SM_TO(SAVE_DONE) },
+    [SAVE_STATE] = { "state", SM_TO(SAVE_DONE) },
     [SAVE_DONE] = { "done", 0 },
 };
 
@@ -35,7 +35,7 @@ struct save {
     struct vm_op op;
     struct jobs jobs;
     int fd, write_fd; /* the same memory; QEMU opens for writing only */
-    json_int_t set;
+    unsigned set;
     void (*done)(void *user, int state_fd, const struct err *err);
     void *user;
 };
@@ -69,13 +69,13 @@ static void send_fd(struct save *s)
     else if (FAULT_POINT("vmm.save_fd"))
         op_fail(&s->op, ERR_INTERNAL, "fault injected at vmm.save_fd");
     else
-        op_command(&s->op, "add-fd", NULL, s->write_fd);
+        op_command(&s->op, "add-fd", json_pack("{s:i}", "fdset-id", (int)s->set), s->write_fd);
 }
 
 static void send_save(struct save *s)
 {
     char path[48];
-    snprintf(path, sizeof(path), "/dev/fdset/%lld", (long long)s->set);
+    snprintf(path, sizeof(path), "/dev/fdset/%u", s->set);
     if (FAULT_POINT("vmm.save"))
         op_fail(&s->op, ERR_INTERNAL, "fault injected at vmm.save");
     else /* live=true on a stopped VM would take its disk from it */
@@ -101,9 +101,6 @@ static void step(struct save *s)
     case SAVE_STATE:
         send_save(s);
         break;
-    case SAVE_FORGET:
-        op_command(&s->op, "remove-fd", json_pack("{s:I}", "fdset-id", s->set), -1);
-        break;
     case SAVE_DONE:
         op_end(&s->op);
         break;
@@ -125,8 +122,6 @@ static enum save_state next_state(struct save *s, const struct err *err)
     case SAVE_FD:
         return err ? SAVE_DONE : SAVE_STATE;
     case SAVE_STATE:
-        return SAVE_FORGET;
-    case SAVE_FORGET:
     case SAVE_DONE:
     case SAVE_NR:
         break;
@@ -140,13 +135,13 @@ static void answer(struct vm_op *op, const json_t *result, const struct err *err
     enum save_state state = (enum save_state)sm_state(&op->sm);
     if (state == SAVE_JOBS && jobs_left(&s->jobs, result, err))
         return;
-    if (state == SAVE_FD)
-        s->set = json_integer_value(json_object_get(result, "fdset-id"));
     if (err && !op->err.code)
         op->err = *err;
     int rc = state == SAVE_STATE && !err ? seal(s) : 0;
     if (rc < 0)
         err_fill(&op->err, ERR_INTERNAL, "QEMU left no sound device state: %s", strerror(-rc));
+    if (state == SAVE_STATE)
+        vm_forget_set(op->v, s->set);
     sm_move(&op->sm, next_state(s, err));
     step(s);
 }
@@ -182,6 +177,7 @@ void vmm_save(struct vmm *v, void (*done)(void *user, int state_fd, const struct
     sm_init(&s->op.sm, "save", v->id, rules, SAVE_JOBS);
     v->disk_users++;
     s->fd = s->write_fd = -1;
+    s->set = QEMU_SET_STATE + v->saves++;
     s->done = done;
     s->user = user;
 }

@@ -4,7 +4,7 @@
  *   CREATE -> JOBS -> FIND (-> TIDY_NODE -> TIDY_SET) -> WRITER -> READER -> NODE -> SNAPSHOT ->
  * DONE
  *                                                            \________\______\______\
- *                                                             UNDO_NODE -> UNDO_SET -> DONE
+ *                                                              UNDO -> DONE
  *
  * SNAPSHOT is the one moment at which the disk changes: QEMU drains and flushes the old top, puts
  * the new one above it and opens the old one for reading. TIDY removes what a daemon left that died
@@ -34,13 +34,12 @@ enum switch_state {
     SWITCH_READER,
     SWITCH_NODE,
     SWITCH_SNAPSHOT,
-    SWITCH_UNDO_NODE,
-    SWITCH_UNDO_SET,
+    SWITCH_UNDO,
     SWITCH_DONE,
     SWITCH_NR
 };
 
-#define TO_UNDO SM_TO(SWITCH_UNDO_NODE)
+#define TO_UNDO SM_TO(SWITCH_UNDO)
 static const struct sm_rule rules[SWITCH_NR] = {
     [SWITCH_CREATE] = { "create", SM_TO(SWITCH_JOBS) | SM_TO(SWITCH_DONE) },
     [SWITCH_JOBS] = { "jobs", SM_TO(SWITCH_FIND) | SM_TO(SWITCH_DONE) },
@@ -51,8 +50,7 @@ static const struct sm_rule rules[SWITCH_NR] = {
     [SWITCH_READER] = { "reader", SM_TO(SWITCH_NODE) | TO_UNDO },
     [SWITCH_NODE] = { "node", SM_TO(SWITCH_SNAPSHOT) | TO_UNDO },
     [SWITCH_SNAPSHOT] = { "snapshot", SM_TO(SWITCH_DONE) | TO_UNDO },
-    [SWITCH_UNDO_NODE] = { "undo node", SM_TO(SWITCH_UNDO_SET) },
-    [SWITCH_UNDO_SET] = { "undo set", SM_TO(SWITCH_DONE) },
+    [SWITCH_UNDO] = { "undo", SM_TO(SWITCH_DONE) },
     [SWITCH_DONE] = { "done", 0 },
 };
 
@@ -104,7 +102,8 @@ static void start_fd(struct switching *s, int fd)
     if (FAULT_POINT("vmm.switch_fd"))
         op_fail(&s->op, ERR_INTERNAL, "fault injected at vmm.switch_fd");
     else
-        op_command(&s->op, "add-fd", json_pack("{s:i}", "fdset-id", (int)s->new), fd);
+        op_command(&s->op, "add-fd",
+                   json_pack("{s:i, s:s}", "fdset-id", (int)s->new, "opaque", s->path), fd);
 }
 
 static void start_node(struct switching *s)
@@ -180,11 +179,10 @@ static void step(struct switching *s)
         start_snapshot(s);
         break;
     case SWITCH_TIDY_NODE:
-    case SWITCH_UNDO_NODE:
+    case SWITCH_UNDO:
         remove_node(s);
         break;
     case SWITCH_TIDY_SET:
-    case SWITCH_UNDO_SET:
         remove_set(s);
         break;
     case SWITCH_DONE:
@@ -217,16 +215,14 @@ static enum switch_state next_state(const struct switching *s, bool failed)
     case SWITCH_TIDY_SET:
         return SWITCH_WRITER;
     case SWITCH_WRITER:
-        return failed ? SWITCH_UNDO_NODE : SWITCH_READER;
+        return failed ? SWITCH_UNDO : SWITCH_READER;
     case SWITCH_READER:
-        return failed ? SWITCH_UNDO_NODE : SWITCH_NODE;
+        return failed ? SWITCH_UNDO : SWITCH_NODE;
     case SWITCH_NODE:
-        return failed ? SWITCH_UNDO_NODE : SWITCH_SNAPSHOT;
+        return failed ? SWITCH_UNDO : SWITCH_SNAPSHOT;
     case SWITCH_SNAPSHOT:
-        return failed ? SWITCH_UNDO_NODE : SWITCH_DONE;
-    case SWITCH_UNDO_NODE:
-        return SWITCH_UNDO_SET;
-    case SWITCH_UNDO_SET:
+        return failed ? SWITCH_UNDO : SWITCH_DONE;
+    case SWITCH_UNDO:
     case SWITCH_DONE:
     case SWITCH_NR:
         break;
@@ -248,8 +244,12 @@ static void answer(struct vm_op *op, const json_t *result, const struct err *err
         err_fill(&op->err, ERR_INTERNAL, "QEMU does not tell the VM's disk");
         failed = true;
     }
-    if (state == SWITCH_FIND)
-        s->new = s->old + 1;
+    if (state == SWITCH_FIND && !failed) {
+        s->new = s->old + 1 > op->v->next_set ? s->old + 1 : op->v->next_set;
+        op->v->next_set = s->new + 1;
+    }
+    if (state == SWITCH_UNDO)
+        vm_forget_set(op->v, s->new);
     sm_move(&op->sm, next_state(s, failed));
     step(s);
 }

@@ -26,6 +26,9 @@
 #define RUN_LOG     "console.log"
 #define RUN_PID     "pid" /* "PID TICKS\n" */
 
+/* Sets of descriptors that wait for their removal: those of a merge, and of saves. */
+#define OLD_SETS_MAX 64
+
 struct vmm_driver {
     uv_loop_t *loop;
     struct defer_queue *defer;
@@ -80,6 +83,10 @@ struct vmm {
     int open_handles;                       /* in CLOSING */
     struct list ops;                        /* struct vm_op */
 
+    unsigned next_set; /* the least number that a new layer may have; 0: not known */
+    unsigned saves;
+    unsigned old_sets[OLD_SETS_MAX]; /* to be removed (once more) when the VM runs */
+    size_t nold_sets;
     unsigned disk_users; /* operations that a merge gives way to */
     bool adopted;
     bool incoming;   /* started to wait for a snapshot */
@@ -94,8 +101,9 @@ struct vmm {
     bool disk_full, disk_retried; /* the VM was continued since it was found full */
     bool disk_warned;
     int setup_step;
-    struct err err; /* why the start failed */
-    bool end_known; /* `end` and `detail` are set: the cause that was noticed first wins */
+    unsigned top_node; /* of a VM that is being adopted */
+    struct err err;    /* why the start failed */
+    bool end_known;    /* `end` and `detail` are set: the cause that was noticed first wins */
     enum vmm_end end;
     char detail[256];
     char lost_words[256]; /* why the control socket was lost */
@@ -137,6 +145,9 @@ void vm_make_plain(char *text);
 void vm_running(struct vmm *v);
 void vm_on_event(struct vmm *v, const char *name, const json_t *data);
 void vm_kill_unanswering(struct vmm *v);
+/* QEMU closes the descriptors of a set that is removed only while the VM runs: remove it then,
+ * which may be a second time. */
+void vm_forget_set(struct vmm *v, unsigned set);
 /* QEMU has stopped the VM since the host's disk is full, or the VM can write again. */
 void vm_note_disk(struct vmm *v, bool full);
 

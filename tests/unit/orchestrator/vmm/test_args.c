@@ -7,7 +7,14 @@
 #include <stdio.h>
 #include <string.h>
 
+static const struct vmm_disk disk = {
+    .rootfs = "/t/rootfs",
+    .layers = { "/l/1.qcow2", "/l/2,x.qcow2" },
+    .top = "/l/top",
+};
+
 static const struct qemu_machine machine = {
+    .disk = &disk,
     .program = "/usr/bin/qemu-system-x86_64",
     .name = "/var/lib/sandpit/run/i1",
     .machine = "pc-i440fx-7.2",
@@ -130,7 +137,7 @@ static void test_devices(void **state)
     assert_true(has(option(&a, "-blockdev", 0), "node-name=rootfs,read-only=on,"));
     assert_true(has(option(&a, "-blockdev", 1), "driver=qcow2,node-name=disk-2,backing=rootfs,"));
     assert_null(option(&a, "-blockdev", 2));
-    assert_string_equal(option(&a, "-add-fd", 0), "fd=7,set=1");
+    assert_string_equal(option(&a, "-add-fd", 0), "fd=7,set=1,opaque=/t/rootfs");
     assert_string_equal(option(&a, "-kernel", 0), "/proc/self/fd/10");
     assert_null(option(&a, "-incoming", 0));
     qemu_args_deinit(&a);
@@ -140,8 +147,10 @@ static void test_layers_stand_on_each_other(void **state)
 {
     struct qemu_args a;
     struct qemu_machine m = machine;
+    struct vmm_disk layered = disk;
     (void)state;
-    m.nlayers = 2;
+    m.disk = &layered;
+    layered.nlayers = 2;
     build(&a, &m);
     assert_string_equal(option(&a, "-blockdev", 1),
                         "driver=qcow2,node-name=disk-2,backing=rootfs,file.driver=file,"
@@ -151,12 +160,14 @@ static void test_layers_stand_on_each_other(void **state)
     assert_true(has(option(&a, "-blockdev", 3), "node-name=disk-4,backing=disk-3,"));
     assert_false(has(option(&a, "-blockdev", 3), "read-only"));
     assert_true(has(device(&a, "virtio-blk-pci"), ",drive=disk-4,"));
-    assert_string_equal(option(&a, "-add-fd", 1), "fd=10,set=2");
-    assert_string_equal(option(&a, "-add-fd", 3), "fd=8,set=4");
-    assert_string_equal(option(&a, "-add-fd", 4), "fd=9,set=4");
+    assert_string_equal(option(&a, "-add-fd", 1), "fd=10,set=2,opaque=/l/1.qcow2");
+    assert_string_equal(option(&a, "-add-fd", 2), "fd=11,set=3,opaque=/l/2,,x.qcow2");
+    assert_string_equal(option(&a, "-add-fd", 3), "fd=8,set=4,opaque=/l/top");
+    assert_string_equal(option(&a, "-add-fd", 4), "fd=9,set=4,opaque=/l/top");
     assert_string_equal(option(&a, "-initrd", 0), "/proc/self/fd/13");
     qemu_args_deinit(&a);
-    m.nlayers = VMM_LAYERS_MAX;
+    for (layered.nlayers = 0; layered.nlayers < VMM_LAYERS_MAX; layered.nlayers++)
+        layered.layers[layered.nlayers] = "/l";
     build(&a, &m);
     qemu_args_deinit(&a);
 }

@@ -143,6 +143,48 @@ static void test_create_refuses(void **state)
     assert_string_equal(text, "x");
 }
 
+/* An overlay on an overlay: its header tells format and path of what it stands on. */
+static void test_overlay_on_an_overlay(void **state)
+{
+    struct err err;
+    char command[2 * PATH_MAX], out[8192];
+    (void)state;
+    make_and_check(64);
+    const char *below = tempdir_path(&dir, "disk"), *path = tempdir_path(&dir, "above");
+    struct disk_backing backing = { .path = below, .qcow2 = true };
+    AUTO_CLOSE int fd = disk_create(path, &backing, 64, (uid_t)-1, &err);
+    assert_true(fd >= 0);
+    snprintf(
+        command, sizeof(command),
+        "qemu-io -f qcow2 -c 'write -P 9 1M 64k' '%s' >&2 && qemu-io -f qcow2 -c 'read -P 9 1M "
+        "64k' -c 'read -P 0x46 0 1' '%s' 2>&1",
+        below, path);
+    run(command, out, sizeof(out));
+    assert_null(strstr(out, "verification failed"));
+    snprintf(command, sizeof(command), "qemu-img info --output=json '%s'", path);
+    run(command, out, sizeof(out));
+    json_t *info = json_loads(out, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(info, "backing-filename")), below);
+    assert_string_equal(json_string_value(json_object_get(info, "backing-filename-format")),
+                        "qcow2");
+    json_decref(info);
+}
+
+static void test_open_takes_regular_files_only(void **state)
+{
+    struct err err;
+    (void)state;
+    tempdir_write(&dir, "there", "x");
+    AUTO_CLOSE int fd = disk_open(tempdir_path(&dir, "there"), (uid_t)-1, &err);
+    assert_true(fd >= 0);
+    const char *link = tempdir_path(&dir, "link");
+    assert_int_equal(symlink("there", link), 0);
+    assert_true(disk_open(link, (uid_t)-1, &err) < 0);
+    assert_true(disk_open(tempdir_path(&dir, "."), (uid_t)-1, &err) < 0);
+    assert_true(disk_open("/dev/null", (uid_t)-1, &err) < 0);
+    assert_non_null(strstr(err.msg, "cannot open the disk /dev/null"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +193,8 @@ int main(void)
         cmocka_unit_test(test_created_disk_reads_the_backing_and_takes_writes),
         cmocka_unit_test(test_create_gives_it_to_the_uid),
         cmocka_unit_test(test_create_refuses),
+        cmocka_unit_test(test_overlay_on_an_overlay),
+        cmocka_unit_test(test_open_takes_regular_files_only),
     };
     tempdir_init(&dir);
     int rc = cmocka_run_group_tests(tests, NULL, NULL);

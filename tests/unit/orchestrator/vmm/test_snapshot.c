@@ -1,168 +1,12 @@
 /* Real VMs that are saved, and others that start from what was saved. */
-#include "guest_memory.h"
-#include "vm_fixture.h"
+#include "snapshot_fixture.h"
 
 #include "common/base/cleanup.h"
-#include "common/base/clock.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-
-static struct vm_fixture fixture;
-
-/* What the callbacks of an operation told. */
-struct told {
-    bool done;
-    struct err err;
-    int fd;
-};
-
-static void on_told(void *user, const struct err *err)
-{
-    struct told *t = user;
-    assert_false(t->done);
-    t->err = err ? *err : (struct err){ 0 };
-    t->done = true;
-}
-
-static void on_saved(void *user, int state_fd, const struct err *err)
-{
-    struct told *t = user;
-    assert_true((state_fd >= 0) == !err);
-    t->fd = state_fd;
-    on_told(user, err);
-}
-
-static void expect_ok(struct told *t)
-{
-    run_until(&fixture, &t->done);
-    if (t->err.code)
-        fail_msg("%s", t->err.msg);
-}
-
-static void expect_error(struct told *t, enum err_code code, const char *words)
-{
-    run_until(&fixture, &t->done);
-    assert_int_equal(t->err.code, code);
-    if (!strstr(t->err.msg, words))
-        fail_msg("\"%s\" does not say \"%s\"", t->err.msg, words);
-}
-
-static void pause_vm(struct vm_run *r)
-{
-    struct told t = { 0 };
-    vmm_pause(r->v, on_told, &t);
-    expect_ok(&t);
-}
-
-static void resume_vm(struct vm_run *r)
-{
-    struct told t = { 0 };
-    vmm_resume(r->v, on_told, &t);
-    expect_ok(&t);
-}
-
-static int save_vm(struct vm_run *r)
-{
-    struct told t = { 0 };
-    int64_t begun = clock_mono_ns();
-    vmm_save(r->v, on_saved, &t);
-    assert_false(t.done);
-    expect_ok(&t);
-    struct stat st;
-    assert_int_equal(fstat(t.fd, &st), 0);
-    print_message("saved %lld bytes in %lld us\n", (long long)st.st_size,
-                  (long long)(clock_mono_ns() - begun) / 1000);
-    assert_true(st.st_size > 10000 && st.st_size < VMM_STATE_MAX);
-    assert_int_equal(lseek(t.fd, 0, SEEK_CUR), 0);
-    assert_true(fcntl(t.fd, F_GET_SEALS) & F_SEAL_WRITE);
-    return t.fd;
-}
-
-static void load_vm(struct vm_run *r, int state)
-{
-    struct told t = { 0 };
-    int64_t begun = clock_mono_ns();
-    vmm_load(r->v, state, on_told, &t);
-    assert_false(t.done);
-    expect_ok(&t);
-    print_message("loaded in %lld us\n", (long long)(clock_mono_ns() - begun) / 1000);
-    assert_true(vmm_is_paused(r->v));
-}
-
-/* A VMM that waits, on what the disk of `source` was frozen as. */
-static void start_vm(struct vm_run *r, const char *name, const struct vmm_disk *base, int memory)
-{
-    int64_t begun = clock_mono_ns();
-    vm_run_init(&fixture, r, name);
-    vm_start(r, base, memory);
-    if (r->failed)
-        fail_msg("%s", r->err.msg);
-    print_message("waiting after %lld us\n", (long long)(clock_mono_ns() - begun) / 1000);
-    assert_true(vmm_is_paused(r->v));
-}
-
-static void go_on(struct vm_run *r)
-{
-    vm_connect(r);
-    resume_vm(r);
-    assert_string_equal(vm_ask(r, "echo there"), "echo there");
-}
-
-/* What a template is: memory, device state, and a frozen layer. */
-struct saved {
-    int memory, state;
-    char layer[PATH_MAX];
-    struct vmm_disk disk;
-};
-
-static void take_template(struct saved *s)
-{
-    static struct vm_run r;
-    size_t pages;
-    vm_boot_up(&fixture, &r);
-    assert_string_equal(vm_ask(&r, "write"), "wrote WRITTEN BY GUEST");
-    assert_string_equal(vm_ask(&r, "set of the template"), "set");
-    pause_vm(&r);
-    s->state = save_vm(&r);
-    s->memory = guest_memory_copy(r.v, &pages);
-    print_message("%zu MiB of memory\n", pages / 256);
-    snprintf(s->layer, sizeof(s->layer), "%s", tempdir_path(&fixture.dir, "layer.qcow2"));
-    assert_int_equal(link(r.top, s->layer), 0);
-    s->disk = (struct vmm_disk){ .layers = { s->layer }, .nlayers = 1 };
-    vm_destroy(&r);
-}
-
-static struct saved *template(void)
-{
-    static struct saved s;
-    if (!s.layer[0])
-        take_template(&s);
-    return &s;
-}
-
-static void check_disk(const char *path)
-{
-    char command[PATH_MAX + 64];
-    snprintf(command, sizeof(command), "qemu-img check -U -q '%s'", path);
-    assert_int_equal(system(command), 0);
-    snprintf(command, sizeof(command), "qemu-img info -U --backing-chain '%s' > /dev/null", path);
-    assert_int_equal(system(command), 0);
-}
-
-/* Whether the process has a file of this name open. */
-static bool has_open(pid_t pid, const char *name)
-{
-    char command[128];
-    snprintf(command, sizeof(command), "ls -l /proc/%d/fd | grep -q '/%s'", (int)pid, name);
-    return system(command) == 0;
-}
 
 static void test_clone_runs_on(void **state)
 {
@@ -197,14 +41,6 @@ static void test_order_is_kept(void **state)
     expect_error(&again, ERR_PRECONDITION, "not stopped");
     assert_string_equal(vm_ask(&r, "get"), "of the template");
     vm_destroy(&r);
-}
-
-static void clone_up(struct vm_run *r, const char *name)
-{
-    struct saved *s = template();
-    start_vm(r, name, &s->disk, s->memory);
-    load_vm(r, s->state);
-    go_on(r);
 }
 
 static void test_clones_do_not_see_each_other(void **state)
@@ -271,25 +107,6 @@ static void test_waiting_vmm_is_jailed(void **state)
     go_on(&r);
     assert_string_equal(vm_ask(&r, "head"), "WRITTEN BY GUEST");
     vm_destroy(&r);
-}
-
-/* Freeze the top of `r` as it is. */
-static void switch_disk(struct vm_run *r, const char *name)
-{
-    struct told t = { 0 };
-    snprintf(r->top, sizeof(r->top), "%s", tempdir_path(&fixture.dir, name));
-    int64_t begun = clock_mono_ns();
-    vmm_switch_disk(r->v, r->top, on_told, &t);
-    assert_false(t.done);
-    expect_ok(&t);
-    print_message("switched in %lld us\n", (long long)(clock_mono_ns() - begun) / 1000);
-    assert_string_equal(vmm_disk(r->v)->top, r->top);
-}
-
-static void remove_layers(const struct vmm_disk *d, size_t from)
-{
-    for (size_t i = from; i < d->nlayers; i++)
-        assert_int_equal(unlink(d->layers[i]), 0);
 }
 
 static void test_switch_of_a_running_vm_keeps_data(void **state)
@@ -366,15 +183,27 @@ static void test_adopted_vm_is_switched_and_saved(void **state)
     (void)state;
     clone_up(&r, "clone");
     assert_string_equal(vm_ask(&r, "set before"), "set");
-    struct vmm_disk disk = {
-        .rootfs = fixture.rootfs, .layers = { template()->layer }, .nlayers = 1, .top = r.top
-    };
+    /* The daemon died when a switch was written down, and before it was done. */
+    struct vmm_disk disk = { .rootfs = fixture.rootfs,
+                             .layers = { template()->layer, r.top },
+                             .nlayers = 2,
+                             .top = "/never" };
     vm_readopt(&r, &disk);
     assert_false(r.failed);
+    assert_int_equal(vmm_disk(r.v)->nlayers, 1);
+    assert_string_equal(vmm_disk(r.v)->top, r.top);
     vm_connect(&r);
     assert_string_equal(vm_ask(&r, "get"), "before");
     assert_string_equal(vm_ask(&r, "put adopted         "), "adopted         ");
+    AUTO_FREE char *first = strdup(r.top);
     switch_disk(&r, "second.qcow2");
+    /* Here it died when the switch was done. */
+    disk.layers[1] = first;
+    disk.top = r.top;
+    vm_readopt(&r, &disk);
+    assert_false(r.failed);
+    assert_int_equal(vmm_disk(r.v)->nlayers, 2);
+    assert_string_equal(vmm_disk(r.v)->top, r.top);
     pause_vm(&r);
     int state_fd = save_vm(&r);
     start_vm(&child, "child", vmm_disk(r.v), template()->memory);
@@ -462,11 +291,32 @@ static void test_merge_gives_way(void **state)
     assert_false(last.done);
 }
 
-static int tidy(void **state)
+/* A disk goes from one VM to the next, whose uid is another. */
+static void test_top_is_taken_over(void **state)
 {
+    static struct vm_run before, after;
+    struct stat st;
     (void)state;
-    vm_fixture_tidy(&fixture);
-    return 0;
+    clone_up(&before, "before");
+    assert_string_equal(vm_ask(&before, "put goes on         "), "goes on         ");
+    pause_vm(&before);
+    int state_fd = save_vm(&before);
+    vm_run_init(&fixture, &after, "after");
+    assert_int_equal(link(before.top, after.top), 0);
+    after.uid = geteuid() == 0 ? TEST_UID + 1 : after.uid;
+    vm_start(&after, &template()->disk, template()->memory);
+    if (after.failed)
+        fail_msg("%s", after.err.msg);
+    guest_memory_carry(before.v, after.v);
+    vm_destroy(&before);
+    load_vm(&after, state_fd);
+    close(state_fd);
+    go_on(&after);
+    assert_int_equal(stat(after.top, &st), 0);
+    assert_int_equal(st.st_uid, geteuid() == 0 ? TEST_UID + 1 : geteuid());
+    assert_string_equal(vm_ask(&after, "drop"), "dropped");
+    assert_string_equal(vm_ask(&after, "head"), "goes on         ");
+    vm_destroy(&after);
 }
 
 #define TEST(name) cmocka_unit_test_teardown(name, tidy)
@@ -483,6 +333,7 @@ int main(int argc, char **argv)
         TEST(test_adopted_vm_is_switched_and_saved),
         TEST(test_merge_lets_go_of_layers),
         TEST(test_merge_gives_way),
+        TEST(test_top_is_taken_over),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

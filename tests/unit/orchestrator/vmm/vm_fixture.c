@@ -123,6 +123,7 @@ void vm_run_init(struct vm_fixture *f, struct vm_run *r, const char *name)
     *r = (struct vm_run){ .f = f, .next = listed ? r->next : f->runs, .link = -1 };
     if (!listed)
         f->runs = r;
+    r->uid = geteuid() == 0 ? TEST_UID : (uid_t)-1;
     snprintf(r->run_dir, sizeof(r->run_dir), "%s", tempdir_path(&f->dir, name));
     snprintf(file, sizeof(file), "%s.qcow2", name);
     snprintf(r->top, sizeof(r->top), "%s", tempdir_path(&f->dir, file));
@@ -138,7 +139,7 @@ void vm_run_config(const struct vm_run *r, struct vmm_config *config)
                                    .vcpus = 1,
                                    .memory_mb = 128,
                                    .disk_mb = 256,
-                                   .uid = geteuid() == 0 ? TEST_UID : (uid_t)-1 };
+                                   .uid = r->uid };
 }
 
 static void on_end(struct vmm *v, enum vmm_end end, const char *detail)

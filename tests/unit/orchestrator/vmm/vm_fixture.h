@@ -29,6 +29,7 @@ struct vm_run {
     struct vm_run *next; /* of the fixture's */
     struct vmm *v;
     char run_dir[PATH_MAX], top[PATH_MAX];
+    uid_t uid;
     bool done, failed, ended, destroyed;
     struct err err;
     enum vmm_end end;
