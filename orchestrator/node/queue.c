@@ -4,20 +4,22 @@
 
 #include <assert.h>
 
-/* Batches that the loop handles before it looks at anything else. */
-#define ROUNDS_PER_TURN 16
+/* Operations that the loop handles before it looks at anything else. */
+#define OPERATIONS_PER_TURN 64
 
-static void hand_over(struct node_queue *q, void *tag, bool ok)
+static struct node_op *op_of(void *tag, int ok)
 {
     struct node_op *op = tag;
     assert(op->magic == NODE_OP_MAGIC);
     op->ok = ok;
-    uv_mutex_lock(&q->lock);
-    bool asleep = !q->awake;
-    q->awake = true;
+    return op;
+}
+
+/* With the lock. */
+static void hand_over(struct node_queue *q, struct node_op *op)
+{
     list_push_back(&q->finished, &op->node);
-    uv_mutex_unlock(&q->lock);
-    if (asleep)
+    if (!q->is_loops)
         uv_async_send(&q->wake);
 }
 
@@ -30,8 +32,11 @@ void node_queue_end(struct node_queue *q)
 {
     void *tag;
     int ok;
-    if (grpc_completion_queue_thread_local_cache_flush(q->cq, &tag, &ok))
-        hand_over(q, tag, ok);
+    if (!grpc_completion_queue_thread_local_cache_flush(q->cq, &tag, &ok))
+        return;
+    uv_mutex_lock(&q->lock);
+    hand_over(q, op_of(tag, ok));
+    uv_mutex_unlock(&q->lock);
 }
 
 /* The thread. */
@@ -43,40 +48,58 @@ static void wait_at_queue(void *arg)
             grpc_completion_queue_next(q->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return;
-        hand_over(q, event.tag, event.success);
+        uv_mutex_lock(&q->lock);
+        hand_over(q, op_of(event.tag, event.success));
+        q->is_loops = true;
+        while (q->is_loops)
+            uv_cond_wait(&q->given_back, &q->lock);
+        uv_mutex_unlock(&q->lock);
     }
 }
 
-/* Take all that is finished; false when there is none, and the thread must wake the loop again. */
-static bool take_finished(struct node_queue *q, struct list *batch)
+/* What was handed over; NULL when there is nothing. */
+static struct node_op *take_finished(struct node_queue *q)
 {
+    struct node_op *op = NULL;
     uv_mutex_lock(&q->lock);
-    q->awake = !list_empty(&q->finished);
-    bool any = q->awake;
-    if (any) {
-        /* The new head takes the old one's place. */
-        *batch = q->finished;
-        batch->next->prev = batch->prev->next = batch;
-        list_init(&q->finished);
+    if (!list_empty(&q->finished)) {
+        op = container_of(q->finished.next, struct node_op, node);
+        list_remove(&op->node);
     }
     uv_mutex_unlock(&q->lock);
-    return any;
+    return op;
+}
+
+/* The next operation, from the queue itself where that is the loop's; NULL when there is none. */
+static struct node_op *next_op(struct node_queue *q)
+{
+    struct node_op *op = take_finished(q);
+    if (op || !q->is_loops)
+        return op;
+    grpc_event event = grpc_completion_queue_next(q->cq, gpr_inf_past(GPR_CLOCK_REALTIME), NULL);
+    return event.type == GRPC_OP_COMPLETE ? op_of(event.tag, event.success) : NULL;
+}
+
+static void give_back(struct node_queue *q)
+{
+    uv_mutex_lock(&q->lock);
+    q->is_loops = false;
+    uv_cond_signal(&q->given_back);
+    uv_mutex_unlock(&q->lock);
 }
 
 static void on_wake(uv_async_t *wake)
 {
     struct node_queue *q = container_of(wake, struct node_queue, wake);
-    struct list batch;
-    for (int i = 0; i < ROUNDS_PER_TURN; i++) {
-        if (!take_finished(q, &batch))
+    for (int i = 0; i < OPERATIONS_PER_TURN; i++) {
+        struct node_op *op = next_op(q);
+        if (!op) {
+            give_back(q);
             return;
-        while (!list_empty(&batch)) {
-            struct node_op *op = container_of(batch.next, struct node_op, node);
-            list_remove(&op->node);
-            op->done(op);
         }
+        op->done(op);
     }
-    uv_async_send(&q->wake); /* it is still awake: nobody else does */
+    uv_async_send(&q->wake);
 }
 
 int node_queue_init(struct node_queue *q, uv_loop_t *loop)
@@ -87,6 +110,8 @@ int node_queue_init(struct node_queue *q, uv_loop_t *loop)
         return rc;
     rc = uv_mutex_init(&q->lock);
     assert(rc == 0);
+    rc = uv_cond_init(&q->given_back);
+    assert(rc == 0);
     q->cq = grpc_completion_queue_create_for_next(NULL);
     rc = uv_thread_create(&q->thread, wait_at_queue, q);
     assert(rc == 0); /* at the start of the daemon: it could not serve without */
@@ -96,6 +121,7 @@ int node_queue_init(struct node_queue *q, uv_loop_t *loop)
 static void on_wake_closed(uv_handle_t *handle)
 {
     struct node_queue *q = container_of((uv_async_t *)handle, struct node_queue, wake);
+    uv_cond_destroy(&q->given_back);
     uv_mutex_destroy(&q->lock);
     q->closed(q);
 }
@@ -104,6 +130,7 @@ void node_queue_close(struct node_queue *q, void (*closed)(struct node_queue *q)
 {
     q->closed = closed;
     grpc_completion_queue_shutdown(q->cq);
+    give_back(q);
     uv_thread_join(&q->thread);
     assert(list_empty(&q->finished));
     grpc_completion_queue_destroy(q->cq);

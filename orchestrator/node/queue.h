@@ -1,6 +1,8 @@
 /*
- * gRPC's completion queue and the loop: one thread waits at the queue and does nothing but hand
- * finished operations over; everything else happens on the loop. For this folder only.
+ * gRPC's completion queue and the loop. One thread waits at the queue: when an operation has
+ * finished it hands it over, and the queue with it. Everything else happens on the loop, which
+ * looks at the queue for itself as long as it finds something there, and then gives it back. So the
+ * two never work in gRPC at once, and a busy queue costs no wake-ups. For this folder only.
  */
 #ifndef ORCHESTRATOR_NODE_QUEUE_H
 #define ORCHESTRATOR_NODE_QUEUE_H
@@ -29,9 +31,10 @@ struct node_op {
 struct node_queue {
     grpc_completion_queue *cq;
     uv_thread_t thread;
-    uv_mutex_t lock; /* of the next two */
+    uv_mutex_t lock; /* of the next three */
+    uv_cond_t given_back;
+    bool is_loops; /* the queue is; the loop was woken for it */
     struct list finished;
-    bool awake; /* the loop was woken, or looks at `finished` again before it sleeps */
     uv_async_t wake;
     void (*closed)(struct node_queue *q);
 };
