@@ -5,7 +5,7 @@
 #include <assert.h>
 
 /* Operations that the loop handles before it looks at anything else. */
-#define OPERATIONS_PER_TURN 64
+#define OPERATIONS_PER_TURN 16
 
 static struct node_op *op_of(void *tag, int ok)
 {
