@@ -1,6 +1,7 @@
 #include "envd/guest/hosts.h"
 
 #include "common/base/fileio.h"
+#include "envd/guest/in_place.h"
 
 #include <errno.h>
 
@@ -31,7 +32,7 @@ int hosts_set_self(const char *path, const char *name, struct err *err)
     if (rc == 0 && text.failed)
         rc = err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
     if (rc == 0)
-        rc = file_replace_unsynced(path, text.data, text.len, 0644, err);
+        rc = write_in_place(path, buf_str(&text), 0644, err);
     buf_deinit(&old);
     buf_deinit(&text);
     return rc;

@@ -30,6 +30,11 @@ static void name_is_added_and_replaced(void **state)
     assert_int_equal(hosts_set_self(path, "three", &err), 0);
     expect(path, "127.0.0.1 localhost\n# a comment\n\n127.0.1.10 other\n::1 localhost\n"
                  "127.0.1.1 three\n");
+
+    /* A shorter name leaves nothing of the longer one. */
+    assert_int_equal(hosts_set_self(path, "4", &err), 0);
+    expect(path,
+           "127.0.0.1 localhost\n# a comment\n\n127.0.1.10 other\n::1 localhost\n127.0.1.1 4\n");
     assert_int_equal(file_remove_tree(dir, &err), 0);
 }
 
