@@ -6,6 +6,7 @@
 #include "common/base/log.h"
 #include "common/base/str.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 #define N_MAX     10000
@@ -55,6 +56,12 @@ static bool read_number(const char *name, const char *text, uint64_t max, unsign
     }
     *out = (unsigned)n;
     return true;
+}
+
+static void on_signal(int signum)
+{
+    (void)signum;
+    bench_interrupt();
 }
 
 static int measure(const struct bench_options *o, bool json)
@@ -111,5 +118,9 @@ int cmd_bench(int argc, char **argv)
     o.accel = config.accel;
     o.floor = !no_floor;
     log_setup(LOG_LEVEL_WARN, "sandpit");
+    struct sigaction action = { .sa_handler = on_signal };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
     return measure(&o, json);
 }

@@ -57,6 +57,10 @@ struct bench_result {
 int bench_run(const struct bench_options *o, struct bench_result *out, struct err *err);
 void bench_result_deinit(struct bench_result *r);
 
+/* Make a running measurement end soon, with ERR_CANCELED, and clean up. Async-signal-safe. */
+void bench_interrupt(void);
+bool bench_interrupted(void);
+
 /* The floors, measured in this process: medians into out[], 0 where there is none. `dir` is for
  * files, `build` the folder of the template's build. */
 int bench_floor(const struct bench_options *o, const char *build, const char *dir,

@@ -206,7 +206,7 @@ int bench_floor(const struct bench_options *o, const char *build, const char *di
     f->o = o;
     f->state_fd = f->base_fd = f->dir_fd = -1;
     int rc = prepare(f, build, dir, err);
-    for (unsigned i = 0; i < o->n && rc == 0; i++)
+    for (unsigned i = 0; i < o->n && rc == 0 && !bench_interrupted(); i++)
         rc = measure_one(f, err);
     single_vm_close(f->vm);
     for (size_t i = 0; i < BENCH_OP_NR; i++) {

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -140,6 +141,7 @@ become_daemon(const struct own_daemon *d, const struct bench_options *o)
     dup2(null, STDOUT_FILENO);
     dup2(fd, STDERR_FILENO);
     setpgid(0, 0); /* an interrupt is this program's to handle */
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
     execl("/proc/self/exe", "sandpit", "serve", "--data-dir", d->dir, "--api-port", api,
           "--proxy-port", proxy, "--accel", o->accel, "--ephemeral", "--max-sandboxes", max,
           "--pool-hot", hot, "--pool-waiting", waiting, (char *)NULL);

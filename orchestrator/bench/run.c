@@ -12,6 +12,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -25,6 +26,18 @@
 #define IDLE_US        10000000
 
 #define FIELD_SIZE 640
+
+static volatile sig_atomic_t interrupted;
+
+void bench_interrupt(void)
+{
+    interrupted = 1;
+}
+
+bool bench_interrupted(void)
+{
+    return interrupted;
+}
 
 struct sandbox_seen {
     char id[ID_SANDBOX_SIZE];
@@ -299,8 +312,10 @@ static int measure(struct bench *b, struct err *err)
 {
     struct samples unused = { 0 };
     int rc = 0;
-    for (unsigned i = 0; i < b->o->n && rc == 0; i++)
+    for (unsigned i = 0; i < b->o->n && rc == 0 && !interrupted; i++)
         rc = measure_one(b, err);
+    if (rc == 0 && interrupted)
+        rc = err_set(err, ERR_CANCELED, EINTR, "interrupted");
     if (rc == 0)
         rc = measure_many(b, b->o->burst, &b->out->burst, false, err);
     if (rc == 0)
