@@ -113,7 +113,11 @@ static void collect(struct store_job *job, struct db *db)
 
 static void on_collected(struct store_job *job)
 {
-    free(container_of(job, struct collect, job));
+    struct collect *c = container_of(job, struct collect, job);
+    struct sandbox_host *h = c->host;
+    free(c);
+    h->busy--;
+    sandbox_host_check_stop(h);
 }
 
 /* Not while a sandbox is being made: what it will stand on is not written down yet. */
@@ -126,6 +130,7 @@ void sandbox_collect(struct sandbox_host *h)
     if (!c)
         return; /* the next end does it */
     h->collect_wanted = false;
+    h->busy++;
     c->host = h;
     c->job = (struct store_job){ .work = collect, .done = on_collected };
     store_run(h->store, &c->job);

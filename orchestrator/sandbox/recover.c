@@ -98,6 +98,7 @@ static void one_done(struct recover *r)
     free(r->rows);
     free(r->images);
     strays_sweep(r->host);
+    sandbox_collect(r->host); /* the last daemon may have had no time to */
     r->host->recovering = false;
     if (!r->err.code && !r->host->stopping)
         pool_begin(r->host);
@@ -135,7 +136,6 @@ static void give_up(struct recover *r, const struct store_sandbox *row, const ch
              LOG_STR("reason", detail));
     sweep(row);
     store_sandbox_end(r->host->store, &death, on_ended, r);
-    sandbox_collect(r->host);
 }
 
 static const struct store_sandbox *row_of(const struct recover *r, const char *id)

@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 
 struct removal {
+    struct sandbox_host *host;
     void (*done)(void *user, const struct err *err);
     void *user;
 };
@@ -22,6 +23,8 @@ static void on_removed(void *user, const char *build_id, const char *dir)
 static void on_deleted(void *user, const struct err *err)
 {
     struct removal *r = user;
+    if (!err)
+        sandbox_collect(r->host);
     r->done(r->user, err);
     free(r);
 }
@@ -32,6 +35,6 @@ void sandbox_template_delete(struct sandbox_host *h, const char *team_id, const 
     struct removal *r = malloc(sizeof(*r));
     if (!r)
         abort();
-    *r = (struct removal){ done, user };
+    *r = (struct removal){ h, done, user };
     store_template_delete(h->store, team_id, ref, on_removed, on_deleted, r);
 }

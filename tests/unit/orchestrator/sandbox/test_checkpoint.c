@@ -31,6 +31,25 @@ static void test_a_snapshot_is_a_template_and_the_sandbox_goes_on(void **state)
     assert_int_equal(tempdir_count(&w->dir, "layers"), 1);
 }
 
+static void on_deleted(void *user, const struct err *err)
+{
+    struct world *w = user;
+    w->err = err ? *err : (struct err){ 0 };
+}
+
+static void test_a_deleted_snapshot_takes_its_layers_along(void **state)
+{
+    struct world *w = *state;
+    world_have_sandbox(w);
+    world_snapshot(w, "saved");
+    world_kill(w);
+    assert_int_equal(tempdir_count(&w->dir, "layers"), 1);
+    sandbox_template_delete(w->host, w->team, w->snapshot_id, on_deleted, w);
+    world_run(w);
+    assert_int_equal(w->err.code, ERR_OK);
+    world_assert_empty(w);
+}
+
 static void assert_as_before(struct world *w, size_t layers)
 {
     world_assert_state(w, SANDBOX_RUNNING, "running");
@@ -209,6 +228,7 @@ int main(void)
         WORLD_TEST(test_a_failing_step_leaves_it_running),
 #endif
         WORLD_TEST(test_a_fork_of_which_one_child_fails),
+        WORLD_TEST(test_a_deleted_snapshot_takes_its_layers_along),
         WORLD_TEST(test_a_vmm_that_refuses_leaves_it_running),
         WORLD_TEST(test_a_vm_that_ends_meanwhile_ends_the_sandbox),
         WORLD_TEST(test_a_vm_that_ends_while_it_is_published_leaves_the_snapshot),

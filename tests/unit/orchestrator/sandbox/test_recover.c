@@ -133,10 +133,13 @@ static void test_strays_are_removed(void **state)
     tempdir_write(&w->dir, "snapshots/22222222-0000-4000-8000-000000000000.new/memory", "x");
     tempdir_write(&w->dir, "layers/33333333-0000-4000-8000-000000000000.qcow2", "x");
     tempdir_write(&w->dir, "run/istray/pid", "1");
+    change("INSERT INTO layers (id, parent_id, created_ns) VALUES "
+           "('44444444-0000-4000-8000-000000000000', NULL, 1)");
     world_recover(w);
     assert_int_equal(tempdir_count(&w->dir, "snapshots"), 1);
     assert_int_equal(tempdir_count(&w->dir, "layers"), 1);
     assert_int_equal(tempdir_count(&w->dir, "run"), 0);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM layers"), 1);
     world_connect(w);
     world_assert_state(w, SANDBOX_RUNNING, "running");
 }
