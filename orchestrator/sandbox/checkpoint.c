@@ -93,6 +93,8 @@ static void step_done(struct checkpoint *c, enum checkpoint_state next, const st
 {
     if (err && err->code && !c->err.code)
         c->err = *err;
+    if (c->err.code == ERR_PRECONDITION)
+        c->err.code = ERR_INTERNAL; /* of the VM: nothing that the client could mend */
     go(c, c->err.code ? CHECKPOINT_UNDO : next);
 }
 

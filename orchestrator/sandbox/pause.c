@@ -89,6 +89,8 @@ static void step_done(struct pause *op, enum pause_state next, const struct err 
 {
     if (err && err->code && !op->err.code)
         op->err = *err;
+    if (op->err.code == ERR_PRECONDITION)
+        op->err.code = ERR_INTERNAL; /* of the VM: nothing that the client could mend */
     sm_move(&op->sm, op->err.code ? PAUSE_UNDO : next);
     defer(op->own->sb.host->defer, &op->step, on_step);
 }
