@@ -13,6 +13,7 @@ from boxes import create, vmm_of
 CYCLES = int(os.environ.get("SANDPIT_CYCLES", "5"))
 GROWTH_FROM = 10  # sizes are compared with those after so many
 PATTERN_MB = 64
+ALWAYS_LOOKED_AT = 5  # cycles; comparing the pattern takes an emulated guest seconds
 # Of the guest's file system, which goes in a circle through 64 MB of the disk: what a cycle's sync
 # takes of it.
 JOURNAL_BYTES = 96 << 10
@@ -99,7 +100,8 @@ def test_cycles(own_daemon, tmp_path):
         sizes = {name: size_of(f"{d.data_dir}/{name}") for name in ("snapshots", "layers")}
         loaded = at_point(d, faults, "resume.cont", box, box.connect)
         assert loaded == stopped, f"cycle {n}: memory is not what it was"
-        assert_pattern(box, holder)
+        if n <= ALWAYS_LOOKED_AT or n % 10 == 0:
+            assert_pattern(box, holder)
         if n == GROWTH_FROM:
             early = sizes
         print(n, sizes)
