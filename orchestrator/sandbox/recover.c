@@ -9,6 +9,7 @@
 #include "common/base/clock.h"
 #include "common/base/fileio.h"
 #include "common/base/log.h"
+#include "orchestrator/image/manifest.h"
 #include "orchestrator/sandbox/pool.h"
 #include "orchestrator/sandbox/strays.h"
 
@@ -23,6 +24,8 @@ struct recover {
     struct image_of_row { /* under the disk of each */
         char build_id[ID_UUID_SIZE];
         char dir[PATH_MAX];
+        char layers[STORE_LAYERS_MAX][ID_UUID_SIZE]; /* of the disk, the written one the last */
+        size_t nlayers;
     } * images;
     size_t nrows, pending;
     bool host_restarted; /* since the rows were written */
@@ -63,6 +66,8 @@ static void find_images(struct recover *r, struct db *db)
             continue;
         memcpy(image->build_id, build->base_build_id, sizeof(image->build_id));
         memcpy(image->dir, build->base_dir, sizeof(image->dir));
+        if (db_layer_chain(db, r->rows[i].layer_id, image->layers, &image->nlayers, &err) < 0)
+            image->nlayers = 0;
     }
 }
 
@@ -291,11 +296,38 @@ static void recover_from_disk(struct recover *r, struct sandbox_own *own,
     sandbox_save(own, "paused", on_paused_saved, r);
 }
 
+/* Paths of a disk. */
+struct disk_texts {
+    char rootfs[PATH_MAX], image_layer[PATH_MAX];
+    char layers[STORE_LAYERS_MAX][PATH_MAX];
+};
+
+/* The disk that a VM was given, as far as it is on record: without it nothing can be put on it. */
+static void fill_disk(const struct sandbox_host *h, const struct image_of_row *image,
+                      struct disk_texts *t, struct vmm_disk *out)
+{
+    if (!image->nlayers)
+        return;
+    snprintf(t->rootfs, sizeof(t->rootfs), "%.*s/" IMAGE_FILE_ROOTFS, PATH_MAX - 32, image->dir);
+    snprintf(t->image_layer, sizeof(t->image_layer), "%.*s/" IMAGE_FILE_LAYER, PATH_MAX - 32,
+             image->dir);
+    out->rootfs = t->rootfs;
+    out->layers[out->nlayers++] = t->image_layer;
+    for (size_t i = 0; i < image->nlayers; i++) {
+        layer_path(h, image->layers[i], t->layers[i]);
+        if (i + 1 < image->nlayers)
+            out->layers[out->nlayers++] = t->layers[i];
+        else
+            out->top = t->layers[i];
+    }
+}
+
 static void recover_running(struct recover *r, struct sandbox_own *own,
                             const struct store_sandbox *row)
 {
     struct sandbox_host *h = r->host;
     struct vmm_config config;
+    AUTO_FREE struct disk_texts *texts = malloc(sizeof(*texts));
     struct vmm_record vm = { .pid = row->vmm_pid, .start_ticks = row->vmm_start_ticks };
     own->slot = slot_of(h, row->uid);
     own->recover = r;
@@ -307,6 +339,8 @@ static void recover_running(struct recover *r, struct sandbox_own *own,
                                   .disk_mb = own->sb.disk_mb,
                                   .uid = row->uid,
                                   .memory_fd = -1 };
+    if (texts)
+        fill_disk(h, &r->images[row - r->rows], texts, &config.disk);
     own->sb.vmm = vmm_adopt(h->driver, &config, &vm, &sandbox_vmm_events, &own->sb, on_adopted);
     if (!own->sb.vmm) {
         own->recover = NULL;

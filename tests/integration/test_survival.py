@@ -83,7 +83,7 @@ class Worker(threading.Thread):
     def expect(self, answer, *statuses):
         if self.full and answer[0] in (429, 500, 503):
             raise Refused
-        assert answer[0] in statuses, (self.doing, answer)
+        assert answer[0] in statuses, f"{self.doing}: {answer[0]} {answer[1]}"
         return answer[1]
 
     def running(self, t):
@@ -310,6 +310,18 @@ def test_a_kill_at_each_step(held_daemon, what, point):
 
 def counts(d):
     return {k: v if isinstance(v, int) else len(v) for k, v in left_over(d.data_dir).items()}
+
+
+def test_an_adopted_sandbox_can_be_saved(held_daemon):
+    d, _, t = held_daemon
+    d.stop(signal.SIGKILL)
+    d.start()
+    status, answer, _ = t.box.call("POST", "/snapshots", {})
+    assert status == 201, answer
+    child = create(d, answer["snapshotID"])
+    assert child.read("/root/told") == (200, b"kept")
+    assert child.kill() == 204
+    assert check(t, "after a snapshot")
 
 
 def ask(box, what):

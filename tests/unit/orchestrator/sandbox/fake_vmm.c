@@ -137,6 +137,7 @@ struct vmm *vmm_adopt(struct vmm_driver *d, const struct vmm_config *config,
         list_push_back(&fakes.vmms, &v->node);
         v->events = events;
         v->user = user;
+        snprintf(v->top, sizeof(v->top), "%s", config->disk.top ? config->disk.top : "");
     } else {
         v = vmm_new(config, events, user);
         v->ended = true;
@@ -210,7 +211,7 @@ static void answer_switch(struct ask *a, const struct err *err)
 void vmm_switch_disk(struct vmm *v, const char *new_top,
                      void (*done)(void *user, const struct err *err), void *user)
 {
-    if (access(new_top, F_OK) == 0)
+    if (access(new_top, F_OK) == 0 || !v->top[0])
         abort(); /* the caller's mistake */
     snprintf(v->top, sizeof(v->top), "%s", new_top);
     ask_new("vmm_switch_disk", v, answer_switch, user)->done.plain = done;

@@ -23,6 +23,9 @@ static void test_a_running_one_is_adopted(void **state)
     assert_int_equal(w->recovered, 1);
     world_assert_state(w, SANDBOX_RUNNING, "running");
     assert_int_equal(tempdir_count(&w->dir, "layers"), 1);
+    world_snapshot(w, NULL);
+    assert_int_equal(w->err.code, ERR_OK);
+    assert_int_equal(tempdir_count(&w->dir, "layers"), 2);
 }
 
 static void test_a_stop_waits_for_the_rows_of_a_recovery(void **state)
