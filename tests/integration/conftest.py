@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -57,6 +58,10 @@ def http_status(url, method="GET", headers=None, body=None, timeout=30):
         connection.close()
 
 
+# What the first daemon found out: to try KVM in vain takes seconds, and the answer does not change.
+accelerator = None
+
+
 class Daemon:
     """A `sandpit serve` of this test run, on free ports, with an API key."""
 
@@ -74,12 +79,17 @@ class Daemon:
         self.key = None
 
     def start(self):
+        global accelerator
+        known = ["--accel", accelerator] if accelerator else []
         self.process = subprocess.Popen(
             [*self.wrap, SANDPIT, "serve", "--data-dir", self.data_dir, "--api-port", str(self.api_port),
-             "--proxy-port", str(self.proxy_port), *self.extra],
+             "--proxy-port", str(self.proxy_port), *known, *self.extra],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=open(self.log.name, "ab"), env=self.env)
         wait_for(self.healthy, "the daemon", 60)
+        if accelerator is None:
+            found = re.search(r'"accelerator":"(kvm|tcg)"', self.log_text())
+            accelerator = found.group(1) if found else None
         if self.key is None:
             self.key = subprocess.run(
                 [*self.wrap, SANDPIT, "key", "create", "--name", "tests", "--data-dir", self.data_dir],
