@@ -34,7 +34,8 @@ CREATE = ["create.template", "create.restore", "create.configure", "create.recor
           "restore.cont", "memory.load", "store.commit"] + \
     [p for p in RESTORE if p != "memory.apply"]
 POOL = ["restore.start", "restore.load", "restore.cont", "vmm.spawn"]
-# Driven by others: boots of templates, adoption, merged layers, unit tests.
+# Driven by others (boots of templates, adoption, merged layers, unit tests), and create.clock, which
+# only a guest whose clock was set late comes to.
 ELSEWHERE = {"create.boot", "create.clock", "create.hello", "http2.read-cached", "image.publish",
              "image.snapshot", "vmm.adopt", "vmm.cont", "vmm.merge_disk", "vmm.record",
              "vmm.set_link", "vmm.start", "vmm.template"}
