@@ -169,6 +169,8 @@ static void on_recovered(void *user, const struct err *err)
     if (!vmm->kvm)
         log_warn("sandboxes run under software emulation: everything in them is slower",
                  LOG_STR("reason", vmm->kvm_reason));
+    if (vmm->weakness[0])
+        log_warn("vmm jail is weak", LOG_STR("what", vmm->weakness));
     if (!config_is_loopback(d->config))
         log_warn("listening beyond loopback without TLS: put a TLS front end before it",
                  LOG_STR("host", d->config->host));
@@ -176,7 +178,8 @@ static void on_recovered(void *user, const struct err *err)
              LOG_INT("api_port", http_listener_port(d->listeners[0])),
              LOG_INT("proxy_port", http_listener_port(d->listeners[1])),
              LOG_INT("node_port", node_port(d->node)), LOG_STR("accelerator", vmm->accelerator),
-             LOG_STR("vmm", vmm->version), LOG_INT("sandboxes", sandbox_host_count(d->host, NULL)));
+             LOG_STR("vmm", vmm->version), LOG_STR("machine", vmm->machine),
+             LOG_INT("sandboxes", sandbox_host_count(d->host, NULL)));
 }
 
 static int open_all(struct daemon *d, struct err *err)

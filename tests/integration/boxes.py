@@ -61,12 +61,16 @@ def left_over(data_dir, root=""):
 
 
 def borrow_templates(source, target):
-    """Copy the database, whose builds name their files by absolute paths, without sandboxes."""
+    """Copy the database, whose builds name their files by absolute paths, without sandboxes and
+    snapshots: who deletes those would delete the source's files."""
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.closing(sqlite3.connect(f"file:{source}/sandpit.db?mode=ro", uri=True)) \
                 as theirs, contextlib.closing(sqlite3.connect(f"{folder}/sandpit.db")) as mine:
             theirs.backup(mine)
             mine.execute("delete from sandboxes")
+            mine.execute("delete from builds where kind = 'snapshot'")
+            mine.execute("delete from templates where kind = 'snapshot'")
+            mine.execute("delete from layers")
             mine.commit()
         shutil.copy(f"{folder}/sandpit.db", f"{target}/sandpit.db")
     os.chmod(f"{target}/sandpit.db", 0o600)

@@ -149,10 +149,15 @@ def test_a_paused_one_has_none(daemon, source):
 
 def test_streams_go_on(daemon, source):
     """A command that prints all the time loses nothing by a snapshot under it."""
+    from e2b import Sandbox
+
     run = source.commands.run("for i in $(seq 1 200); do echo $i; sleep 0.02; done",
                               background=True, timeout=120)
-    source.create_snapshot()
-    assert run.wait().stdout == "".join(f"{n}\n" for n in range(1, 201))
+    snapshot = source.create_snapshot()
+    try:
+        assert run.wait().stdout == "".join(f"{n}\n" for n in range(1, 201))
+    finally:
+        assert Sandbox.delete_snapshot(snapshot.snapshot_id) is True
 
 
 def test_the_async_client(daemon):

@@ -100,10 +100,6 @@ int vmm_driver_new(struct vmm_driver **out, const struct vmm_driver_options *opt
         vmm_driver_free(d);
         return rc;
     }
-    log_info("vmm", LOG_STR("version", d->host.version), LOG_STR("machine", d->host.machine),
-             LOG_STR("accelerator", d->host.accelerator), LOG_STR("reason", d->host.kvm_reason));
-    if (d->host.weakness[0])
-        log_warn("vmm jail is weak", LOG_STR("what", d->host.weakness));
     *out = d;
     return 0;
 }
