@@ -95,6 +95,7 @@ static void step_done(struct checkpoint *c, enum checkpoint_state next, const st
         c->err = *err;
     if (c->err.code == ERR_PRECONDITION)
         c->err.code = ERR_INTERNAL; /* of the VM: nothing that the client could mend */
+    blame_host_for_lack(&c->err);
     go(c, c->err.code ? CHECKPOINT_UNDO : next);
 }
 

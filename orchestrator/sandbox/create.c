@@ -109,8 +109,8 @@ static void charge(struct create *op, enum sandbox_phase phase)
  * client's, whatever it was called where it happened. */
 static void blame_host(struct err *err)
 {
-    if (err->code != ERR_OK && err->code != ERR_EXHAUSTED && err->code != ERR_UNAVAILABLE &&
-        err->code != ERR_DEADLINE)
+    blame_host_for_lack(err);
+    if (err->code != ERR_OK && err->code != ERR_UNAVAILABLE && err->code != ERR_DEADLINE)
         err->code = ERR_INTERNAL;
 }
 

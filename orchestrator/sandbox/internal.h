@@ -97,6 +97,8 @@ uint64_t host_memory_available_mb(void);
 /* ERR_UNAVAILABLE while stopping, or when the host is short of memory or disk; ERR_EXHAUSTED when
  * as many run as may, of the team (NULL: of any) or in all. */
 int sandbox_host_admit(struct sandbox_host *h, const char *team_id, struct err *err);
+/* For one that was admitted: what runs out from then on is the host's, and no client's limit. */
+void blame_host_for_lack(struct err *err);
 
 /* lifecycle.c */
 /* What of the lifecycle a later daemon must know is in sb->config. */
@@ -105,7 +107,8 @@ void sandbox_read_lifecycle(struct sandbox *sb);
 
 /* host.c */
 struct sandbox_own *sandbox_alloc(struct sandbox_host *h, const char *id);
-void sandbox_running(struct sandbox *sb); /* list it, arm the expiry */
+void sandbox_running(struct sandbox *sb); /* its longest life begins; list it */
+void sandbox_runs_on(struct sandbox *sb); /* list it again, arm the expiry */
 int slot_take(struct sandbox_host *h, int wanted);
 void slot_give(struct sandbox_own *own);
 uid_t slot_uid(const struct sandbox_host *h, int slot);

@@ -97,6 +97,12 @@ static int admit_host(const struct sandbox_host *h, struct err *err)
     return 0;
 }
 
+void blame_host_for_lack(struct err *err)
+{
+    if (err->code == ERR_EXHAUSTED)
+        err->code = ERR_UNAVAILABLE;
+}
+
 int sandbox_host_admit(struct sandbox_host *h, const char *team_id, struct err *err)
 {
     if (h->stopping)

@@ -91,6 +91,7 @@ static void step_done(struct pause *op, enum pause_state next, const struct err 
         op->err = *err;
     if (op->err.code == ERR_PRECONDITION)
         op->err.code = ERR_INTERNAL; /* of the VM: nothing that the client could mend */
+    blame_host_for_lack(&op->err);
     sm_move(&op->sm, op->err.code ? PAUSE_UNDO : next);
     defer(op->own->sb.host->defer, &op->step, on_step);
 }
@@ -285,7 +286,7 @@ static void settle(struct sandbox_own *own, struct pause *op)
     log_warn("sandbox was not paused", LOG_STR("sandbox_id", sb->id),
              LOG_STR("reason", op->err.msg));
     sm_move(&sb->sm, SANDBOX_RUNNING);
-    sandbox_running(sb);
+    sandbox_runs_on(sb);
 }
 
 static void finish(struct pause *op)

@@ -109,6 +109,7 @@ static void step_done(struct resume *op, enum resume_state next, const struct er
 {
     if (err && err->code && !op->err.code)
         op->err = *err;
+    blame_host_for_lack(&op->err);
     go(op, op->err.code ? RESUME_UNDO_VMM : next);
 }
 

@@ -139,8 +139,7 @@ static void on_done(uv_work_t *work, int status)
     (void)status;
     struct saving *s = container_of(work, struct saving, work);
     struct err err = s->err;
-    if (err.code == ERR_EXHAUSTED)
-        err.code = ERR_UNAVAILABLE; /* the host's lack, not the client's */
+    blame_host_for_lack(&err);
     s->done(s->user, err.code ? &err : NULL);
 }
 

@@ -2,7 +2,7 @@
  * The database, synchronously: for subcommands, which may run beside the daemon, and for the
  * daemon's worker behind store.h. The tables' functions are in keys.h, templates.h, snapshots.h,
  * layers.h, sandboxes.h and deaths.h; all of them return 0 or a negative errno with a sentence. A
- * write that finds the disk full gives ERR_EXHAUSTED, -ENOSPC, and changes nothing.
+ * write that finds the disk full gives ERR_UNAVAILABLE, -ENOSPC, and changes nothing.
  */
 #ifndef ORCHESTRATOR_STORE_DB_H
 #define ORCHESTRATOR_STORE_DB_H

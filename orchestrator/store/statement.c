@@ -9,7 +9,7 @@
 
 int db_full(struct err *err)
 {
-    return err_set(err, ERR_EXHAUSTED, ENOSPC,
+    return err_set(err, ERR_UNAVAILABLE, ENOSPC,
                    "the disk of the data directory is full: the database cannot be written");
 }
 

@@ -81,7 +81,7 @@ class Worker(threading.Thread):
             self.done.append(self.doing + " refused")
 
     def expect(self, answer, *statuses):
-        if self.full and answer[0] in (429, 500, 503):
+        if self.full and answer[0] in (500, 503):
             raise Refused
         assert answer[0] in statuses, f"{self.doing}: {answer[0]} {answer[1]}"
         return answer[1]

@@ -53,6 +53,22 @@ static void test_a_late_clock_that_cannot_be_set_undoes_it(void **state)
     world_assert_empty(w);
 }
 
+static void test_a_late_clock_that_meets_a_fault_undoes_it(void **state)
+{
+    struct world *w = *state;
+    setenv("SANDPIT_FAULTS", "create.clock", 1);
+    world_have_sandbox(w); /* its clock is right, so the step is left out */
+    world_kill(w);
+    w->made = NULL;
+    fakes.late = 1;
+    world_create(w, "base");
+    assert_null(w->made);
+    assert_int_equal(w->err.code, ERR_INTERNAL);
+    assert_non_null(strstr(w->err.msg, "create.clock"));
+    assert_int_equal(fakes.refreshes, 0);
+    world_assert_empty(w);
+}
+
 static void test_a_failing_step_is_undone(void **state)
 {
     struct world *w = *state;
@@ -76,6 +92,7 @@ static void test_a_create_that_cannot_be_written_down_leaves_nothing(void **stat
     world_create(w, "base");
     unsetenv("SANDPIT_FAULTS");
     assert_null(w->made);
+    assert_int_equal(w->err.code, ERR_UNAVAILABLE);
     world_assert_empty(w);
 }
 
@@ -218,6 +235,7 @@ int main(void)
         WORLD_TEST(test_a_late_clock_that_cannot_be_set_undoes_it),
         WORLD_TEST(test_a_failing_step_is_undone),
 #ifdef SANDPIT_FAULT_POINTS
+        WORLD_TEST(test_a_late_clock_that_meets_a_fault_undoes_it),
         WORLD_TEST(test_a_create_that_cannot_be_written_down_leaves_nothing),
 #endif
         WORLD_TEST(test_a_vm_that_ends_meanwhile_undoes_it),

@@ -3,6 +3,7 @@
 
 #include "common/base/clock.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -254,6 +255,25 @@ static void test_at_its_end_it_runs_on_when_it_cannot_be_paused(void **state)
     world_assert_state(w, SANDBOX_RUNNING, "running");
 }
 
+static void test_a_pause_that_fails_gives_no_longer_life(void **state)
+{
+    struct world *w = *state;
+    struct err err;
+    world_have_sandbox(w);
+    struct sandbox *sb = sandbox_find(w->host, w->id, NULL);
+    int64_t began = own_of(sb)->run_began_ns -= INT64_C(1800) * 1000000000;
+    fakes.fail = "vmm_save";
+    world_pause(w);
+    assert_goes_on(w);
+    assert_true(own_of(sb)->run_began_ns == began);
+    assert_int_equal(sandbox_set_timeout(sb, 1900, false, &err), -EINVAL);
+    assert_int_equal(sandbox_set_timeout(sb, 1700, false, &err), 0);
+    fakes.fail = NULL;
+    world_pause(w);
+    world_connect(w); /* which begins another one */
+    assert_int_equal(sandbox_set_timeout(sb, 3500, false, &err), 0);
+}
+
 static void test_at_its_end_it_is_killed_otherwise(void **state)
 {
     struct world *w = *state;
@@ -282,6 +302,7 @@ int main(void)
         WORLD_TEST(test_one_that_is_not_there_is_not_paused),
         WORLD_TEST(test_at_its_end_it_is_paused_when_that_was_asked_for),
         WORLD_TEST(test_at_its_end_it_runs_on_when_it_cannot_be_paused),
+        WORLD_TEST(test_a_pause_that_fails_gives_no_longer_life),
         WORLD_TEST(test_at_its_end_it_is_killed_otherwise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

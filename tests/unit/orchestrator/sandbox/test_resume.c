@@ -91,6 +91,18 @@ static void test_a_failure_before_it_runs_leaves_it_paused(void **state)
     world_assert_state(w, SANDBOX_RUNNING, "running");
 }
 
+static void test_a_full_disk_is_no_limit_of_the_client(void **state)
+{
+    struct world *w = *state;
+    world_have_paused(w);
+    setenv("SANDPIT_FAULTS", "store.sandbox_put", 1);
+    world_connect(w);
+    unsetenv("SANDPIT_FAULTS");
+    assert_int_equal(w->err.code, ERR_UNAVAILABLE);
+    assert_non_null(strstr(w->err.msg, "disk of the data directory is full"));
+    assert_paused_with_memory(w);
+}
+
 static void test_a_vmm_that_fails_before_it_runs_leaves_it_paused(void **state)
 {
     struct world *w = *state;
@@ -245,6 +257,7 @@ int main(void)
         WORLD_TEST(test_two_that_connect_share_one_resume),
 #ifdef SANDPIT_FAULT_POINTS
         WORLD_TEST(test_a_failure_before_it_runs_leaves_it_paused),
+        WORLD_TEST(test_a_full_disk_is_no_limit_of_the_client),
 #endif
         WORLD_TEST(test_a_vmm_that_fails_before_it_runs_leaves_it_paused),
         WORLD_TEST(test_one_that_ran_and_failed_has_its_disk_alone),

@@ -125,7 +125,7 @@ static void assert_refused(struct db *db, const struct writer *w)
     int rc = w->write(db, &err);
     if (rc != -ENOSPC)
         fail_msg("%s: %d, %s", w->name, rc, rc ? err.msg : "written");
-    assert_int_equal(err.code, ERR_EXHAUSTED);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
     assert_string_equal(err.msg,
                         "the disk of the data directory is full: the database cannot be written");
     assert_int_equal(sum(db), before);
@@ -236,7 +236,7 @@ static void open_on_a_full_disk(struct place *p)
     assert_int_equal(store_make_dir(p->dir, &err), 0);
     take_all_room(p);
     assert_int_equal(db_open(&p->db, p->dir, &err), -ENOSPC);
-    assert_int_equal(err.code, ERR_EXHAUSTED);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
     assert_null(p->db);
     give_room(p);
     fill(place_open(p));
@@ -248,7 +248,7 @@ static void open_on_a_full_disk(struct place *p)
     take_all_room(p);
     err = (struct err){ 0 };
     assert_int_equal(db_open(&p->db, p->dir, &err), -ENOSPC);
-    assert_int_equal(err.code, ERR_EXHAUSTED);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
     give_room(p);
     assert_int_equal(sum(place_open(p)), before);
     assert_sound(p->db);
@@ -268,7 +268,7 @@ static void migrate_on_a_full_disk(struct place *p)
     int64_t before = sum(p->db);
     take_all_room(p);
     assert_int_equal(schema_migrate(p->db, &later, path, &err), -ENOSPC);
-    assert_int_equal(err.code, ERR_EXHAUSTED);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
     assert_int_equal(number(p->db, "PRAGMA user_version"), DB_VERSION);
     assert_int_equal(sum(p->db), before);
     assert_sound(p->db);
