@@ -20,7 +20,7 @@ const char *const fault_points[] = {
     "pause.write",        "restore.cont",
     "restore.fill",       "restore.load",
     "restore.start",      "resume.boot",
-    "resume.configure",   "resume.cont",
+    "resume.configure",   "resume.retire",
     "resume.forget",      "resume.hello",
     "resume.record",      "resume.record_boot",
     "resume.refresh",     "resume.restore",

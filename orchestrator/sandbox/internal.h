@@ -66,7 +66,7 @@ struct sandbox_own {
     char image_dir[PATH_MAX];
     char layer_id[ID_UUID_SIZE];        /* the overlay it writes */
     char parent_layer_id[ID_UUID_SIZE]; /* what that stands on; empty: the image */
-    char snapshot_id[ID_UUID_SIZE];     /* of a pause with memory; empty: none */
+    char snapshot_id[ID_UUID_SIZE];     /* of a pause with memory, until it runs again */
     uint8_t link_secret[LINK_SECRET_SIZE];
     int64_t run_began_ns;    /* wall clock; its longest life counts from here */
     json_t *envs;            /* object of strings; never NULL */
@@ -134,6 +134,11 @@ void sandbox_save(struct sandbox_own *own, const char *state,
                   void (*done)(void *user, const struct err *err), void *user);
 /* Forget what nothing stands on any more: layers, and snapshot folders. In the background. */
 void sandbox_collect(struct sandbox_host *h);
+/* What it was paused to is none any more, before its guest goes on. */
+void sandbox_retire_snapshot(struct sandbox_own *own,
+                             void (*done)(void *user, const struct err *err), void *user);
+/* It runs, and its row is not to say any more what it was paused to. */
+void sandbox_resumed(struct sandbox_own *own);
 /* Remove a snapshot's folder, in the background. */
 void sandbox_drop_snapshot(struct sandbox_host *h, const char *snapshot_id);
 

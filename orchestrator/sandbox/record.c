@@ -136,6 +136,53 @@ void sandbox_collect(struct sandbox_host *h)
     store_run(h->store, &c->job);
 }
 
+struct retirement {
+    struct store_job job;
+    char dir[PATH_MAX];
+    struct err err;
+    void (*done)(void *user, const struct err *err);
+    void *user;
+};
+
+/* On the store's worker, after what was written down before. */
+static void retire(struct store_job *job, struct db *db)
+{
+    struct retirement *r = container_of(job, struct retirement, job);
+    (void)db;
+    snapshot_retire(r->dir, &r->err);
+}
+
+static void on_retired(struct store_job *job)
+{
+    struct retirement *r = container_of(job, struct retirement, job);
+    r->done(r->user, r->err.code ? &r->err : NULL);
+    free(r);
+}
+
+void sandbox_retire_snapshot(struct sandbox_own *own,
+                             void (*done)(void *user, const struct err *err), void *user)
+{
+    struct retirement *r = calloc(1, sizeof(*r));
+    if (!r)
+        abort(); /* nobody could be told */
+    snapshot_folder(own->sb.host, own->snapshot_id, r->dir);
+    r->done = done;
+    r->user = user;
+    r->job = (struct store_job){ .work = retire, .done = on_retired };
+    store_run(own->sb.host->store, &r->job);
+}
+
+void sandbox_resumed(struct sandbox_own *own)
+{
+    char was[ID_UUID_SIZE];
+    memcpy(was, own->snapshot_id, sizeof(was));
+    own->snapshot_id[0] = '\0';
+    own->sb.filesystem_only = own->sb.unresponsive_at_pause = false;
+    sandbox_save(own, "running", NULL, NULL);
+    if (was[0])
+        sandbox_drop_snapshot(own->sb.host, was);
+}
+
 struct removal {
     struct store_job job;
     char dir[PATH_MAX];

@@ -1,8 +1,10 @@
 /*
  * What an earlier daemon left. Each sandbox on record as running is adopted when its VM still runs
  * and answers; when the host was started anew meanwhile it is paused from now on, with its disk
- * alone; otherwise it ended, with a record of why. Paused ones stay so. What no record names is
- * removed: VMMs, snapshots, layers.
+ * alone; when its row still says what it was paused to, its resume did not end well, and it is
+ * paused: as before while that snapshot is there, since its guest has not run, with its disk alone
+ * otherwise. Any other one ended, with a record of why. Paused ones stay so. What no record names
+ * is removed: VMMs, snapshots, layers.
  */
 #include "orchestrator/sandbox/internal.h"
 
@@ -91,10 +93,8 @@ static void load_rows(struct store_job *job, struct db *db)
         find_images(r, db);
 }
 
-static void one_done(struct recover *r)
+static void finish(struct recover *r)
 {
-    if (--r->pending)
-        return;
     for (size_t i = 0; i < r->nrows; i++) {
         free((char *)(uintptr_t)r->rows[i].metadata);
         free((char *)(uintptr_t)r->rows[i].config);
@@ -110,6 +110,31 @@ static void one_done(struct recover *r)
     r->done(r->user, r->err.code ? &r->err : NULL);
     sandbox_host_check_stop(r->host); /* which waited for this */
     free(r);
+}
+
+/* On the store's worker. */
+static void remember_boot(struct store_job *job, struct db *db)
+{
+    struct recover *r = container_of(job, struct recover, job);
+    host_boot_remember(db, &r->err);
+}
+
+static void on_remembered(struct store_job *job)
+{
+    finish(container_of(job, struct recover, job));
+}
+
+/* That the host was started anew is forgotten only when every row has learnt of it. */
+static void one_done(struct recover *r)
+{
+    if (--r->pending)
+        return;
+    if (r->err.code) {
+        finish(r);
+        return;
+    }
+    r->job = (struct store_job){ .work = remember_boot, .done = on_remembered };
+    store_run(r->host->store, &r->job);
 }
 
 static void on_ended(void *user, const struct err *err)
@@ -151,6 +176,12 @@ static const struct store_sandbox *row_of(const struct recover *r, const char *i
     return NULL;
 }
 
+/* The row says what it was paused to, so nobody saw the end of its resume. */
+static bool was_resumed(const struct sandbox_own *own)
+{
+    return own->snapshot_id[0] || own->sb.filesystem_only;
+}
+
 static void on_resumed(void *user, const struct err *err)
 {
     struct sandbox *sb = user;
@@ -159,6 +190,8 @@ static void on_resumed(void *user, const struct err *err)
     guest_link_set_vm_running(sb->link, true);
     sm_move(&sb->sm, SANDBOX_RUNNING);
     sandbox_running(sb);
+    if (was_resumed(own))
+        sandbox_resumed(own);
     if (err) {
         sandbox_end(sb, "lost", err->msg, "host", NULL, NULL);
     } else {
@@ -184,12 +217,82 @@ static void settle_layer(struct sandbox_own *own)
     sandbox_save(own, "running", NULL, NULL);
 }
 
+/* The last daemon may have ended while the VM was stopped. The link goes first, so that the guest
+ * finds the marker as soon as it runs. */
+static void run_on(struct sandbox *sb)
+{
+    struct sandbox_own *own = own_of(sb);
+    static const char no_memory[] = "out of memory opening the guest link";
+    sb->link = guest_link_new(sb->host->loop, sb->host->defer, vmm_link_address(sb->vmm),
+                              own->link_secret, &sandbox_link_events, sb);
+    if (!sb->link) {
+        struct recover *r = TAKE(own->recover);
+        sm_move(&sb->sm, SANDBOX_RUNNING);
+        sandbox_end(sb, "lost", no_memory, "host", NULL, NULL);
+        one_done(r);
+        return;
+    }
+    guest_link_set_vm_running(sb->link, false);
+    vmm_resume(sb->vmm, on_resumed, sb);
+}
+
+static void list_paused(struct sandbox *sb)
+{
+    sm_move(&sb->sm, SANDBOX_PAUSED);
+    list_push_back(&sb->host->paused, &sb->node);
+}
+
+static void on_paused_saved(void *user, const struct err *err)
+{
+    struct recover *r = user;
+    if (err)
+        log_error("a sandbox is not written down as paused", LOG_STR("reason", err->msg));
+    if (err && r->host_restarted)
+        r->err = *err;
+    one_done(r);
+}
+
+/* No VM is left of its resume. */
+static void on_not_resumed(void *user)
+{
+    struct sandbox *sb = user;
+    struct sandbox_own *own = own_of(sb);
+    struct recover *r = TAKE(own->recover);
+    char dir[PATH_MAX];
+    sb->vmm = NULL;
+    own->loaded = false;
+    sweep(row_of(r, sb->id));
+    slot_give(own);
+    snapshot_folder(sb->host, own->snapshot_id, dir);
+    if (!own->snapshot_id[0] || access(dir, F_OK) < 0) {
+        own->snapshot_id[0] = '\0';
+        sb->filesystem_only = true;
+    }
+    log_warn("a sandbox that was not resumed is paused again", LOG_STR("sandbox_id", sb->id),
+             LOG_INT("memory", !sb->filesystem_only));
+    sb->end_ns = clock_wall_ns();
+    list_paused(sb);
+    sandbox_save(own, "paused", on_paused_saved, r);
+}
+
+static void on_retired(void *user, const struct err *err)
+{
+    struct sandbox *sb = user;
+    if (err)
+        vmm_destroy(sb->vmm, on_not_resumed, sb); /* its guest has not run */
+    else
+        run_on(sb);
+}
+
 static void on_adopted(struct vmm *v, const struct err *err)
 {
     struct sandbox *sb = vmm_user(v);
     struct sandbox_own *own = own_of(sb);
     struct recover *r = own->recover;
-    static const char no_memory[] = "out of memory opening the guest link";
+    if (err && was_resumed(own)) {
+        on_not_resumed(sb);
+        return;
+    }
     if (err) {
         sb->vmm = NULL;
         own->recover = NULL;
@@ -199,19 +302,10 @@ static void on_adopted(struct vmm *v, const struct err *err)
         return;
     }
     settle_layer(own);
-    /* The last daemon may have ended while the VM was stopped. The link goes first, so that the
-     * guest finds the marker as soon as it runs. */
-    sb->link = guest_link_new(r->host->loop, r->host->defer, vmm_link_address(v), own->link_secret,
-                              &sandbox_link_events, sb);
-    if (!sb->link) {
-        own->recover = NULL;
-        sm_move(&sb->sm, SANDBOX_RUNNING);
-        sandbox_end(sb, "lost", no_memory, "host", NULL, NULL);
-        one_done(r);
-        return;
-    }
-    guest_link_set_vm_running(sb->link, false);
-    vmm_resume(v, on_resumed, sb);
+    if (own->snapshot_id[0])
+        sandbox_retire_snapshot(own, on_retired, sb);
+    else
+        run_on(sb);
 }
 
 static void fill(struct sandbox_own *own, const struct store_sandbox *row)
@@ -239,6 +333,9 @@ static void fill(struct sandbox_own *own, const struct store_sandbox *row)
     if (!own->envs)
         own->envs = json_object();
     snprintf(own->base_build_id, sizeof(own->base_build_id), "%s", row->base_build_id);
+    snprintf(own->snapshot_id, sizeof(own->snapshot_id), "%s", row->snapshot_id);
+    sb->filesystem_only = row->filesystem_only;
+    sb->unresponsive_at_pause = row->unresponsive;
     snprintf(own->layer_id, sizeof(own->layer_id), "%s", row->layer_id);
     snprintf(own->parent_layer_id, sizeof(own->parent_layer_id), "%s", row->layer_parent_id);
     sb->create_timeout_s = row->create_timeout_s;
@@ -256,28 +353,11 @@ static int slot_of(struct sandbox_host *h, uid_t uid)
     return slot_take(h, (int)(uid - h->config->uid_base));
 }
 
-static void list_paused(struct sandbox *sb)
-{
-    sm_move(&sb->sm, SANDBOX_PAUSED);
-    list_push_back(&sb->host->paused, &sb->node);
-}
-
-static void on_paused_saved(void *user, const struct err *err)
-{
-    struct recover *r = user;
-    if (err)
-        log_error("a sandbox is not written down as paused", LOG_STR("reason", err->msg));
-    one_done(r);
-}
-
 static void recover_paused(struct recover *r, struct sandbox_own *own,
                            const struct store_sandbox *row)
 {
     struct sandbox *sb = &own->sb;
     sweep(row);
-    snprintf(own->snapshot_id, sizeof(own->snapshot_id), "%s", row->snapshot_id);
-    sb->filesystem_only = row->filesystem_only;
-    sb->unresponsive_at_pause = row->unresponsive;
     list_paused(sb);
     one_done(r);
 }
@@ -290,10 +370,13 @@ static void recover_from_disk(struct recover *r, struct sandbox_own *own,
     log_warn("the host was started anew: the sandbox is paused, with its disk alone",
              LOG_STR("sandbox_id", sb->id));
     vmm_sweep(row->run_dir, NULL);
+    own->snapshot_id[0] = '\0'; /* that it is there proves nothing: it may have come back */
     sb->filesystem_only = true;
     sb->end_ns = clock_wall_ns();
     list_paused(sb);
     sandbox_save(own, "paused", on_paused_saved, r);
+    if (row->snapshot_id[0])
+        sandbox_drop_snapshot(r->host, row->snapshot_id);
 }
 
 /* Paths of a disk. */

@@ -1,15 +1,17 @@
 /*
  * Make a paused sandbox run again. With its memory:
  *
- *   SOURCE -> RESTORE -> RECORD -> CONT -> REFRESH -> DONE
+ *   SOURCE -> RESTORE -> RECORD -> RETIRE -> CONT -> REFRESH -> DONE
  *
  * and from its disk alone:
  *
  *   SOURCE -> FORGET -> BOOT -> HELLO -> CONFIGURE -> RECORD_BOOT -> DONE
  *
- * RECORD comes before the guest's first instruction: from there on its disk is not the snapshot's
- * any more, and a later daemon must take the VM over or start from the disk. FORGET says the same
- * of a sandbox that is booted although its memory was kept.
+ * RECORD says that it runs, and still what it was paused to, until the resume has ended well: so a
+ * later daemon that finds no VM knows that it is paused (recover.c). RETIRE comes before the
+ * guest's first instruction: from there on the disk is not the snapshot's any more, so the snapshot
+ * must not be found again. FORGET says the same of a sandbox that is booted although its memory was
+ * kept.
  *
  * A failure before CONT or FORGET leaves the sandbox paused as it was; a later one leaves it paused
  * with its disk alone, since its guest ran.
@@ -32,6 +34,7 @@ enum resume_state {
     RESUME_SOURCE,
     RESUME_RESTORE,
     RESUME_RECORD,
+    RESUME_RETIRE,
     RESUME_CONT,
     RESUME_REFRESH,
     RESUME_FORGET,
@@ -49,7 +52,8 @@ enum resume_state {
 static const struct sm_rule rules[RESUME_NR] = {
     [RESUME_SOURCE] = { "source", SM_TO(RESUME_RESTORE) | SM_TO(RESUME_FORGET) | UNDO },
     [RESUME_RESTORE] = { "restore", SM_TO(RESUME_RECORD) | UNDO },
-    [RESUME_RECORD] = { "record", SM_TO(RESUME_CONT) | UNDO },
+    [RESUME_RECORD] = { "record", SM_TO(RESUME_RETIRE) | UNDO },
+    [RESUME_RETIRE] = { "retire", SM_TO(RESUME_CONT) | UNDO },
     [RESUME_CONT] = { "cont", SM_TO(RESUME_REFRESH) | UNDO },
     [RESUME_REFRESH] = { "refresh", SM_TO(RESUME_REFRESH) | SM_TO(RESUME_DONE) | UNDO },
     [RESUME_FORGET] = { "forget", SM_TO(RESUME_BOOT) | UNDO },
@@ -157,7 +161,7 @@ static void on_recorded(void *user, const struct err *err)
 {
     struct resume *op = user;
     charge(op, SANDBOX_PHASE_SAVE);
-    step_done(op, sm_state(&op->sm) == RESUME_RECORD ? RESUME_CONT : RESUME_DONE, err);
+    step_done(op, sm_state(&op->sm) == RESUME_RECORD ? RESUME_RETIRE : RESUME_DONE, err);
 }
 
 static void start_record(struct resume *op)
@@ -165,6 +169,13 @@ static void start_record(struct resume *op)
     set_times(op);
     op->recorded = true;
     sandbox_save(op->own, "running", on_recorded, op);
+}
+
+static void on_retired(void *user, const struct err *err)
+{
+    struct resume *op = user;
+    op->ran = !err; /* as good as that: its memory is gone */
+    step_done(op, RESUME_CONT, err);
 }
 
 static void on_running(void *user, const struct err *err)
@@ -323,10 +334,7 @@ static void settle(struct resume *op)
         list_push_back(&sb->host->paused, &sb->node);
         return;
     }
-    sb->filesystem_only = sb->unresponsive_at_pause = false;
-    if (op->own->snapshot_id[0])
-        sandbox_drop_snapshot(sb->host, op->own->snapshot_id);
-    op->own->snapshot_id[0] = '\0';
+    sandbox_resumed(op->own);
     sm_move(&sb->sm, SANDBOX_RUNNING);
     sandbox_running(sb);
     sandbox_event(sb, SANDBOX_EVENT_RESUMED, op->reboot ? "reboot" : NULL, NULL);
@@ -352,7 +360,7 @@ static void finish(struct resume *op)
 
 static const char *const fault_names[RESUME_NR] = {
     [RESUME_SOURCE] = "resume.source",       [RESUME_RESTORE] = "resume.restore",
-    [RESUME_RECORD] = "resume.record",       [RESUME_CONT] = "resume.cont",
+    [RESUME_RECORD] = "resume.record",       [RESUME_RETIRE] = "resume.retire",
     [RESUME_REFRESH] = "resume.refresh",     [RESUME_FORGET] = "resume.forget",
     [RESUME_BOOT] = "resume.boot",           [RESUME_HELLO] = "resume.hello",
     [RESUME_CONFIGURE] = "resume.configure", [RESUME_RECORD_BOOT] = "resume.record_boot",
@@ -379,8 +387,10 @@ static void run(struct resume *op)
     case RESUME_RECORD_BOOT:
         start_record(op);
         break;
+    case RESUME_RETIRE:
+        sandbox_retire_snapshot(own, on_retired, op);
+        break;
     case RESUME_CONT:
-        op->ran = true;
         restore_start(own, op->source, RESTORE_RUNNING, &op->timings, on_running, op);
         break;
     case RESUME_REFRESH:

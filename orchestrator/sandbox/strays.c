@@ -15,20 +15,32 @@
 #define BOOT_ID_MAX     64
 #define BOOT_ID_SETTING "host_boot_id"
 
-int host_boot_changed(struct db *db, bool *changed, struct err *err)
+static void boot_id(char out[static BOOT_ID_MAX + 1])
 {
     struct buf text = { 0 };
-    char now[BOOT_ID_MAX + 1] = "", before[BOOT_ID_MAX + 1] = "";
+    out[0] = '\0';
     if (file_read(BOOT_ID_PATH, BOOT_ID_MAX, &text, NULL) == 0) {
         struct str rest = buf_str(&text);
-        str_copy(str_split(&rest, '\n'), now, sizeof(now));
+        str_copy(str_split(&rest, '\n'), out, BOOT_ID_MAX + 1);
     }
     buf_deinit(&text);
+}
+
+int host_boot_changed(struct db *db, bool *changed, struct err *err)
+{
+    char now[BOOT_ID_MAX + 1], before[BOOT_ID_MAX + 1] = "";
     int rc = db_setting_get(db, BOOT_ID_SETTING, before, sizeof(before), err);
-    if (rc < 0)
-        return rc;
+    boot_id(now);
     *changed = before[0] && strcmp(before, now) != 0;
-    return strcmp(before, now) == 0 ? 0 : db_setting_set(db, BOOT_ID_SETTING, now, err);
+    return rc;
+}
+
+int host_boot_remember(struct db *db, struct err *err)
+{
+    char now[BOOT_ID_MAX + 1], before[BOOT_ID_MAX + 1] = "";
+    int rc = db_setting_get(db, BOOT_ID_SETTING, before, sizeof(before), err);
+    boot_id(now);
+    return rc < 0 || strcmp(before, now) == 0 ? rc : db_setting_set(db, BOOT_ID_SETTING, now, err);
 }
 
 /* Call each(user, name) for what is in the folder. */
@@ -57,7 +69,7 @@ static void check_snapshot(void *user, const char *name)
     struct store_build build;
     struct err err;
     for (size_t i = 0; i < s->nrows; i++)
-        if (strcmp(s->rows[i].state, "paused") == 0 && strcmp(s->rows[i].snapshot_id, name) == 0)
+        if (strcmp(s->rows[i].snapshot_id, name) == 0)
             return;
     if (db_build_find(s->db, name, &build, &err) == 0)
         return;

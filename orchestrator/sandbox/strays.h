@@ -4,8 +4,9 @@
 
 #include "orchestrator/sandbox/internal.h"
 
-/* Whether the host was started anew since this was asked the last time. On the store's worker. */
+/* Whether the host was started anew since its boot was remembered. On the store's worker. */
 int host_boot_changed(struct db *db, bool *changed, struct err *err);
+int host_boot_remember(struct db *db, struct err *err);
 
 /* Remove the folders of snapshots and the files of layers that nothing on record stands on. `rows`
  * are all sandboxes on record. On the store's worker. */

@@ -36,8 +36,12 @@ void snapshot_abort(const char *dir, int dirfd);
 int snapshot_open(const char *dir, struct snapshot_manifest *out, int *dirfd, int *state_fd,
                   struct err *err);
 
-/* Remove a snapshot; none is no error. It disappears at once and for good (a power cut may bring
- * back all of it, never a part), its bytes after that. */
+/* The snapshot is none any more, from this moment on for whoever looks; a power cut may bring it
+ * back. None is no error. Its bytes stay for snapshot_remove(). */
+int snapshot_retire(const char *dir, struct err *err);
+
+/* Remove a snapshot, also a retired one; none is no error. It disappears at once and for good (a
+ * power cut may bring back all of it, never a part), its bytes after that. */
 int snapshot_remove(const char *dir, struct err *err);
 
 /* Remove what interrupted attempts and removals left in a directory of snapshots. At the start,

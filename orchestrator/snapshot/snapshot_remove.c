@@ -7,22 +7,32 @@
 #include <dirent.h>
 #include <errno.h>
 
-int snapshot_remove(const char *dir, struct err *err)
+static int cannot_remove(const char *dir, int errnum, struct err *err)
+{
+    return err_set(err, ERR_INTERNAL, errnum, "cannot remove the snapshot %s: %s", dir,
+                   strerror(errnum));
+}
+
+int snapshot_retire(const char *dir, struct err *err)
 {
     char path[PATH_MAX];
     int rc = snapshot_path(path, dir, SNAPSHOT_SUFFIX_GONE, err);
-    if (rc == 0)
-        rc = file_remove_tree(path, err);
+    return rc == 0 && rename(dir, path) < 0 && errno != ENOENT ? cannot_remove(dir, errno, err)
+                                                               : rc;
+}
+
+/* The new name lasts before the first byte goes: the old one must not come back without it. */
+int snapshot_remove(const char *dir, struct err *err)
+{
+    char path[PATH_MAX];
+    int rc = snapshot_retire(dir, err);
     if (rc < 0)
         return rc;
-    if (rename(dir, path) < 0 && errno != ENOENT)
-        return err_set(err, ERR_INTERNAL, errno, "cannot remove the snapshot %s: %s", dir,
-                       strerror(errno));
     rc = durable_parent(dir);
     if (rc < 0)
-        return err_set(err, ERR_INTERNAL, -rc, "cannot remove the snapshot %s: %s", dir,
-                       strerror(-rc));
-    return file_remove_tree(path, err);
+        return cannot_remove(dir, -rc, err);
+    rc = snapshot_path(path, dir, SNAPSHOT_SUFFIX_GONE, err);
+    return rc < 0 ? rc : file_remove_tree(path, err);
 }
 
 static bool is_leftover(const char *name)
@@ -51,7 +61,8 @@ int snapshot_sweep(const char *parent, struct err *err)
             continue;
         if (snprintf(path, sizeof(path), "%s/%s", parent, e->d_name) >= (int)sizeof(path))
             continue;
-        rc = file_remove_tree(path, err);
+        rc = durable_parent(path); /* as for snapshot_remove() */
+        rc = rc < 0 ? cannot_remove(path, -rc, err) : file_remove_tree(path, err);
     }
     closedir(d);
     return rc;

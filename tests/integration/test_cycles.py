@@ -98,7 +98,7 @@ def test_cycles(own_daemon, tmp_path):
     for n in range(1, CYCLES + 1):
         stopped = at_point(d, faults, "pause.write", box, box.pause)
         sizes = {name: size_of(f"{d.data_dir}/{name}") for name in ("snapshots", "layers")}
-        loaded = at_point(d, faults, "resume.cont", box, box.connect)
+        loaded = at_point(d, faults, "resume.retire", box, box.connect)
         assert loaded == stopped, f"cycle {n}: memory is not what it was"
         if n <= ALWAYS_LOOKED_AT or n % 10 == 0:
             assert_pattern(box, holder)

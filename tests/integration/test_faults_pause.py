@@ -21,7 +21,7 @@ PAUSE = ["pause.quiesce", "pause.sync", "pause.drain", "pause.stop", "pause.stat
 RESTORE = ["restore.start", "restore.fill", "restore.load", "memory.apply", "vmm.run_dir",
            "vmm.socket", "vmm.console", "vmm.spawn", "vmm.qmp", "vmm.memory", "vmm.overlay",
            "vmm.layer", "vmm.load", "vmm.load_fd"]
-RESUME = ["resume.source", "resume.restore", "resume.record", "resume.cont",
+RESUME = ["resume.source", "resume.restore", "resume.record", "resume.retire",
           "store.sandbox_put"] + RESTORE
 RAN = ["restore.cont", "resume.refresh"]
 REBOOT = ["resume.forget", "resume.boot", "resume.hello", "resume.configure",

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from boxes import Box, create, left_over
+from boxes import Box, create, left_over, vmm_of
 from conftest import wait_for
 from faults import Faults, require_fault_points
 from small_disk import SmallDisk
@@ -273,7 +273,7 @@ PAUSE = ["pause.quiesce", "pause.drain", "pause.stop", "pause.state", "pause.wri
          "snapshot.sync", "snapshot.rename", "snapshot.parent", "pause.record", "store.commit"]
 RESUME = ["resume.source", "resume.restore", "restore.start", "vmm.run_dir", "vmm.spawn",
           "vmm.qmp", "restore.fill", "memory.apply", "restore.load", "vmm.load", "resume.record",
-          "store.commit", "resume.cont", "restore.cont", "resume.refresh"]
+          "store.commit", "resume.retire", "restore.cont", "resume.refresh"]
 
 
 @pytest.fixture(scope="module")
@@ -306,6 +306,27 @@ def test_a_kill_at_each_step(held_daemon, what, point):
     assert check(t, f"{what} at {point}")
     wait_for(lambda: counts(d) == {"vmms": 1, "run": 1, "layers": 1, "rows of sandboxes": 1,
                                    "rows of layers": 1}, "what was left to be gone")
+
+
+@pytest.mark.parametrize("point,keeps", [("resume.retire", True), ("restore.cont", False),
+                                         ("resume.refresh", False)])
+def test_a_kill_of_all_in_a_resume(held_daemon, point, keeps):
+    """The VM goes too: what the row calls running is paused."""
+    d, faults, _ = held_daemon
+    box = create(d)
+    assert box.write("/root/told", b"kept")
+    t = Told(box, "paused", {"/root/told": b"kept"}, start_process(box) if keeps else None)
+    assert box.pause()[0] == 204
+    with faults.holding(d, point) as wait:
+        asked = threading.Thread(target=ask, args=(box, "connect"), daemon=True)
+        asked.start()
+        wait()
+        d.stop(signal.SIGKILL)
+        asked.join(60)
+    os.kill(vmm_of(d.data_dir, box.id), signal.SIGKILL)
+    d.start()
+    assert check(t, f"all killed at {point}")
+    assert box.kill() == 204
 
 
 def counts(d):

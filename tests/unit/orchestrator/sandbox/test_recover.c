@@ -127,6 +127,129 @@ static void test_one_that_was_made_from_a_snapshot_keeps_its_layer(void **state)
     assert_string_equal(own_of(sandbox_find(w->host, w->id, NULL))->layer_id, layer);
 }
 
+static void put_back_as_running(struct world *w, const char *snapshot_id)
+{
+    char sql[256];
+    snprintf(sql, sizeof(sql),
+             "UPDATE sandboxes SET state = 'running', snapshot_id = '%s' WHERE id = '%s'",
+             snapshot_id, w->id);
+    change(sql);
+}
+
+/* The row could not be written: the disk was full, and then the daemon ended. */
+static void test_one_that_was_not_resumed_is_paused_as_before(void **state)
+{
+    struct world *w = *state;
+    char snapshot_id[ID_UUID_SIZE];
+    world_have_sandbox(w);
+    memcpy(fakes_vmm()->memory + 4096, "kept", 4);
+    world_pause(w);
+    memcpy(snapshot_id, own_of(w->made)->snapshot_id, sizeof(snapshot_id));
+    fakes.fail = "vmm_load";
+    world_connect(w);
+    fakes.fail = NULL;
+    put_back_as_running(w, snapshot_id);
+    world_restart(w);
+    world_recover(w);
+    world_assert_state(w, SANDBOX_PAUSED, "paused");
+    assert_false(sandbox_lookup(w->host, w->id, NULL)->filesystem_only);
+    world_connect(w);
+    world_assert_state(w, SANDBOX_RUNNING, "running");
+    assert_memory_equal(fakes_vmm()->memory + 4096, "kept", 4);
+    world_kill(w);
+    world_assert_empty(w);
+}
+
+/* Its snapshot would not fit its disk any more. */
+static void test_one_that_ran_and_was_not_resumed_has_its_disk(void **state)
+{
+    struct world *w = *state;
+    char snapshot_id[ID_UUID_SIZE];
+    world_have_paused(w);
+    memcpy(snapshot_id, own_of(w->made)->snapshot_id, sizeof(snapshot_id));
+    fakes.hold = "vmm_resume";
+    world_connect(w);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM sandboxes WHERE state = 'running'"
+                                     " AND snapshot_id <> ''"),
+                     1);
+    fakes_end_vmm(fakes_vmm());
+    world_go(w);
+    put_back_as_running(w, snapshot_id);
+    world_restart(w);
+    world_recover(w);
+    world_assert_state(w, SANDBOX_PAUSED, "paused");
+    assert_true(sandbox_lookup(w->host, w->id, NULL)->filesystem_only);
+    world_connect(w);
+    world_assert_state(w, SANDBOX_RUNNING, "running");
+    assert_int_equal(fakes.boots, 1);
+    world_kill(w);
+    world_assert_empty(w);
+}
+
+static void test_one_that_was_resumed_and_then_ended_is_ended(void **state)
+{
+    struct world *w = *state;
+    world_have_paused(w);
+    world_connect(w);
+    world_restart(w);
+    fakes_end_orphans();
+    world_recover(w);
+    assert_null(sandbox_lookup(w->host, w->id, NULL));
+    world_assert_empty(w);
+}
+
+/* The daemon ended between the record and the guest's first instruction. */
+static void test_a_resume_is_gone_on_with_and_its_snapshot_is_none_any_more(void **state)
+{
+    struct world *w = *state;
+    static const char folder[] = "snapshots/11111111-0000-4000-8000-000000000000";
+    world_have_sandbox(w);
+    world_restart(w);
+    put_back_as_running(w, strchr(folder, '/') + 1);
+    tempdir_write(&w->dir, "snapshots/11111111-0000-4000-8000-000000000000/memory", "x");
+    fakes.hold = "vmm_resume";
+    world_recover(w);
+    assert_false(tempdir_exists(&w->dir, folder));
+    world_go(w);
+    world_assert_state(w, SANDBOX_RUNNING, "running");
+    assert_int_equal(world_number(w, "SELECT count(*) FROM sandboxes WHERE snapshot_id <> ''"), 0);
+    assert_int_equal(tempdir_count(&w->dir, "snapshots"), 0);
+}
+
+static void on_not_recovered(void *user, const struct err *err)
+{
+    struct err *told = user;
+    *told = *err;
+}
+
+/* Or else the next daemon would look for VMs of rows that this one did not get to. */
+static void test_a_start_of_the_host_is_remembered_when_all_rows_know_of_it(void **state)
+{
+    struct world *w = *state;
+    struct err told = { 0 };
+    world_have_sandbox(w);
+    world_restart(w);
+    fakes_end_orphans();
+    world_recover(w);
+    world_have_sandbox(w);
+    world_restart(w);
+    fakes_end_orphans();
+    change("UPDATE settings SET value = 'another boot' WHERE key = 'host_boot_id'");
+    setenv("SANDPIT_FAULTS", "store.sandbox_put", 1);
+    sandbox_host_recover(w->host, on_not_recovered, &told);
+    world_run(w);
+    unsetenv("SANDPIT_FAULTS");
+    assert_int_equal(told.code, ERR_UNAVAILABLE);
+    world_restart(w);
+    world_recover(w);
+    world_assert_state(w, SANDBOX_PAUSED, "paused");
+    assert_true(sandbox_lookup(w->host, w->id, NULL)->filesystem_only);
+    world_restart(w);
+    world_recover(w);
+    assert_int_equal(world_number(w, "SELECT count(*) FROM settings WHERE value = 'another boot'"),
+                     0);
+}
+
 static void test_strays_are_removed(void **state)
 {
     struct world *w = *state;
@@ -169,6 +292,13 @@ int main(void)
         WORLD_TEST(test_after_a_start_of_the_host_a_running_one_has_its_disk),
         WORLD_TEST(test_a_layer_that_was_only_named_is_forgotten),
         WORLD_TEST(test_one_that_was_made_from_a_snapshot_keeps_its_layer),
+        WORLD_TEST(test_one_that_was_not_resumed_is_paused_as_before),
+        WORLD_TEST(test_one_that_ran_and_was_not_resumed_has_its_disk),
+        WORLD_TEST(test_one_that_was_resumed_and_then_ended_is_ended),
+        WORLD_TEST(test_a_resume_is_gone_on_with_and_its_snapshot_is_none_any_more),
+#ifdef SANDPIT_FAULT_POINTS
+        WORLD_TEST(test_a_start_of_the_host_is_remembered_when_all_rows_know_of_it),
+#endif
         WORLD_TEST(test_strays_are_removed),
         WORLD_TEST(test_a_snapshot_that_clients_were_told_of_is_no_stray),
     };

@@ -76,7 +76,7 @@ static void test_a_failure_before_it_runs_leaves_it_paused(void **state)
 {
     static const char *const points[] = { "resume.source", "resume.restore", "restore.start",
                                           "restore.fill",  "restore.load",   "memory.apply",
-                                          "resume.record", "resume.cont" };
+                                          "resume.record", "resume.retire" };
     struct world *w = *state;
     world_have_paused(w);
     for (size_t i = 0; i < ARRAY_LEN(points); i++) {

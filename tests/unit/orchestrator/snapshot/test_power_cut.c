@@ -67,6 +67,12 @@ static int remove_it(void *user)
     return snapshot_remove(user, &err) < 0;
 }
 
+static int retire_and_remove_it(void *user)
+{
+    struct err err;
+    return snapshot_retire(user, &err) < 0 || snapshot_remove(user, &err) < 0;
+}
+
 struct expect {
     const struct recording *r;
     bool at_end;    /* whether the snapshot is there when all was done */
@@ -139,11 +145,19 @@ static void test_removing_it(void **state)
     run(remove_it, false);
 }
 
+static void test_retiring_it_and_removing_it_later(void **state)
+{
+    (void)state;
+    run(make, true);
+    run(retire_and_remove_it, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_making_one),
         cmocka_unit_test(test_removing_it),
+        cmocka_unit_test(test_retiring_it_and_removing_it_later),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
