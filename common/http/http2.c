@@ -331,9 +331,15 @@ struct http2_session *http2_session_new(uv_loop_t *loop, struct io *io,
     http2_strict_init(h);
     if (h->acceptor)
         open_timers(h);
+    if (!options->held)
+        http2_session_begin(h);
+    return h;
+}
+
+void http2_session_begin(struct http2_session *h)
+{
     session_output(h);
     session_watch_idle(h);
-    return h;
 }
 
 void *http2_session_user(const struct http2_session *h)

@@ -27,6 +27,7 @@ struct http2_options {
     const struct http_limits *limits; /* borrowed; NULL: the defaults */
     struct http_acceptor *acceptor;   /* server role: borrowed; NULL makes a client session */
     bool trusted;                     /* mark each stream trusted (the guest link) */
+    bool held;                        /* writes nothing before http2_session_begin() */
     const struct http2_events *events;
     void *user;
 };
@@ -35,11 +36,14 @@ struct http2_options {
  * A session that writes to `io` and is fed by http2_session_input(). The session does not touch
  * io->events: the owner passes on_data on with http2_session_input() and on_drain with
  * http2_session_writable(), so that the guest link can scan for its marker first.
- * Sends its SETTINGS (client: preface first) at once. NULL when memory is out.
+ * Sends its SETTINGS (client: preface first) at once, unless it is held. NULL when memory is out.
  */
 struct http2_session *http2_session_new(uv_loop_t *loop, struct io *io,
                                         const struct http2_options *options);
 void *http2_session_user(const struct http2_session *h);
+
+/* The first bytes of a held session leave; until then it is to be given no input. */
+void http2_session_begin(struct http2_session *h);
 
 void http2_session_input(struct http2_session *h, const uint8_t *data, size_t n);
 void http2_session_writable(struct http2_session *h);

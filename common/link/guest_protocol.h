@@ -5,6 +5,9 @@
 /* Version of guest.proto. The orchestrator speaks this one and the one before. */
 #define GUEST_PROTOCOL 1
 
+/* Bytes of host entropy that a guest is given. */
+#define GUEST_ENTROPY_SIZE 64
+
 /* Requests that the orchestrator forwards for a client carry this field: they come over the link,
  * but may not reach the control service. */
 #define GUEST_PUBLIC_FIELD "sandpit-public"

@@ -2,9 +2,11 @@
 #include "common/base/cleanup.h"
 #include "common/base/fileio.h"
 #include "common/base/log.h"
+#include "common/link/guest_protocol.h"
 #include "common/link/link_marker.h"
 #include "envd/core/wall_clock.h"
 #include "envd/guest/hosts.h"
+#include "envd/guest/in_place.h"
 #include "envd/guest/link.h"
 #include "envd/guest/machine_id.h"
 
@@ -13,8 +15,7 @@
 #include <linux/random.h>
 #include <sys/ioctl.h>
 
-#define HOSTNAME_LENGTH_MAX 64 /* the kernel's */
-#define STATE_DIR           "/run/e2b/"
+#define STATE_DIR "/run/e2b"
 
 /* Letters, digits and what `also` lists; at most max - 1 of them. */
 static bool plain_name(const char *text, const char *also, size_t max)
@@ -34,7 +35,7 @@ static bool time_and_entropy_ok(int64_t wall_clock_ns, ProtobufCBinaryData entro
     const char *wrong = NULL;
     if (wall_clock_ns < 0)
         wrong = "wall_clock_ns must not be negative";
-    else if (entropy.len != 0 && entropy.len != IDENTITY_ENTROPY_SIZE)
+    else if (entropy.len != 0 && entropy.len != GUEST_ENTROPY_SIZE)
         wrong = "entropy must have 64 bytes";
     return !wrong || err_set(err, ERR_INVALID, EINVAL, "%s", wrong) == 0;
 }
@@ -61,7 +62,7 @@ static const char *wrong_configure(const struct envd *e,
         return "sandbox_id must be letters and digits";
     if (!plain_name(r->template_id, "-_.", sizeof(e->template_id)))
         return "template_id must be letters, digits, '-', '_' and '.'";
-    if (!plain_name(r->hostname, "-.", HOSTNAME_LENGTH_MAX + 1))
+    if (!plain_name(r->hostname, "-.", IDENTITY_HOSTNAME_MAX + 1))
         return "hostname must be letters, digits, '-' and '.', at most 64";
     if (r->machine_id[0] && !machine_id_ok(r->machine_id))
         return "machine_id must be 32 lower-case hexadecimal digits";
@@ -77,15 +78,24 @@ static const char *wrong_configure(const struct envd *e,
     return wrong_envs(r);
 }
 
+/* Kept open: the first calls of a restored guest are the slow ones. -1 when there is none. */
+static int random_device(void)
+{
+    static int fd = -1;
+    if (fd < 0)
+        fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+    return fd;
+}
+
 /* Mix host entropy into the kernel's generator and make it reseed at once: two guests restored from
  * one snapshot must not go on with the same numbers. */
 static void stir_entropy(ProtobufCBinaryData entropy)
 {
     struct {
         int entropy_count, buf_size;
-        uint8_t data[IDENTITY_ENTROPY_SIZE];
-    } pool = { .entropy_count = 8 * IDENTITY_ENTROPY_SIZE, .buf_size = IDENTITY_ENTROPY_SIZE };
-    AUTO_CLOSE int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+        uint8_t data[GUEST_ENTROPY_SIZE];
+    } pool = { .entropy_count = 8 * GUEST_ENTROPY_SIZE, .buf_size = GUEST_ENTROPY_SIZE };
+    int fd = random_device();
     memcpy(pool.data, entropy.data, sizeof(pool.data));
     if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
         log_warn("cannot reseed the random generator", LOG_STR("reason", strerror(errno)));
@@ -101,35 +111,35 @@ static void apply_time_and_entropy(int64_t wall_clock_ns, ProtobufCBinaryData en
 }
 
 /* Programs in the sandbox read who they belong to from the environment or from a file. */
-static void publish(struct envd *e, const char *name, const char *value)
+static void set_internal_env(struct envd *e, const char *name, const char *value)
 {
-    char path[64];
-    struct err err;
     if (!envd_set_env(&e->internal_envs, str_of(name), value[0] ? value : NULL))
         log_error("cannot set a variable", LOG_STR("name", name));
-    if (!e->is_guest)
-        return;
-    snprintf(path, sizeof(path), STATE_DIR ".%s", name);
-    if (file_make_dirs(STATE_DIR, 0755, &err) < 0 ||
-        file_replace_unsynced(path, value, strlen(value), 0444, &err) < 0)
+}
+
+static void write_state(const char *path, const char *value)
+{
+    struct err err;
+    int rc = write_in_place(path, str_of(value), 0444, &err);
+    if (rc == -ENOENT && file_make_dirs(STATE_DIR, 0755, &err) == 0)
+        rc = write_in_place(path, str_of(value), 0444, &err);
+    if (rc < 0)
         log_warn("cannot write the sandbox's identity", LOG_STR("reason", err.msg));
 }
 
-static void take_names(const char *hostname, const char *machine_id)
+void identity_write_files(const struct envd *e, const struct identity_files *files)
 {
     struct err err;
-    if (machine_id[0] && machine_id_set("", machine_id, &err) < 0)
+    write_state(STATE_DIR "/.E2B_SANDBOX_ID", e->sandbox_id);
+    write_state(STATE_DIR "/.E2B_TEMPLATE_ID", e->template_id);
+    if (files->machine_id[0] && machine_id_set("", files->machine_id, &err) < 0)
         log_warn("cannot set the machine id", LOG_STR("reason", err.msg));
-    if (!hostname[0])
-        return;
-    if (sethostname(hostname, strlen(hostname)) < 0)
-        log_warn("cannot set the hostname", LOG_STR("reason", strerror(errno)));
-    if (hosts_set_self("/etc/hosts", hostname, &err) < 0)
+    if (files->hostname[0] && hosts_set_self("/etc/hosts", files->hostname, &err) < 0)
         log_warn("the hostname will not resolve", LOG_STR("reason", err.msg));
 }
 
 int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureRequest *r,
-                       struct err *err)
+                       struct identity_files *files, struct err *err)
 {
     const char *wrong = wrong_configure(e, r);
     if (wrong)
@@ -150,12 +160,15 @@ int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureReques
     for (size_t i = 0; i < r->n_envs; i++)
         if (!envd_set_env(&e->envs, str_of(r->envs[i]->key), r->envs[i]->value))
             return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
-    publish(e, "E2B_SANDBOX_ID", e->sandbox_id);
-    publish(e, "E2B_TEMPLATE_ID", e->template_id);
+    set_internal_env(e, "E2B_SANDBOX_ID", e->sandbox_id);
+    set_internal_env(e, "E2B_TEMPLATE_ID", e->template_id);
     if (r->link_secret.len && e->link)
         envd_link_set_secret(e->link, r->link_secret.data);
-    if (e->is_guest)
-        take_names(r->hostname, r->machine_id);
+    snprintf(files->hostname, sizeof(files->hostname), "%s", r->hostname);
+    snprintf(files->machine_id, sizeof(files->machine_id), "%s", r->machine_id);
+    if (e->is_guest && files->hostname[0] &&
+        sethostname(files->hostname, strlen(files->hostname)) < 0)
+        log_warn("cannot set the hostname", LOG_STR("reason", strerror(errno)));
     return 0;
 }
 

@@ -45,17 +45,34 @@ static void on_over(struct http2_session *h, int errnum)
 
 static const struct http2_events session_events = { .on_over = on_over };
 
-static void end_session_start(struct link_end *end)
+static struct http2_session *make_session(struct link_end *end)
 {
     const struct http2_options options = {
         .defer = &end->l->e->defer,
         .limits = &LINK_LIMITS_GUEST,
         .acceptor = &end->l->own,
         .trusted = true,
+        .held = true,
         .events = &session_events,
         .user = end,
     };
-    end->session = http2_session_new(end->l->e->loop, &end->fd.io, &options);
+    return http2_session_new(end->l->e->loop, &end->fd.io, &options);
+}
+
+static void on_ahead(uv_timer_t *timer)
+{
+    struct link_end *end = container_of(timer, struct link_end, ahead);
+    if (!end->next)
+        end->next = make_session(end);
+}
+
+static void end_session_start(struct link_end *end)
+{
+    end->session = end->next ? TAKE(end->next) : make_session(end);
+    if (end->session)
+        http2_session_begin(end->session);
+    if (end->marked)
+        uv_timer_start(&end->ahead, on_ahead, LINK_AHEAD_MS, 0);
 }
 
 /* Bytes that are no marker: the session's, or nobody's. */
@@ -136,10 +153,12 @@ static void on_error(struct io *io, int errnum)
     link_end_close(end);
 }
 
-static void on_hold_closed(uv_handle_t *handle)
+static void on_timer_closed(uv_handle_t *handle)
 {
-    struct link_end *end = container_of((uv_timer_t *)handle, struct link_end, hold);
+    struct link_end *end = handle->data;
     struct envd_link *l = end->l;
+    if (--end->handles > 0)
+        return;
     list_remove(&end->node);
     free(end);
     link_handle_closed(l);
@@ -147,7 +166,17 @@ static void on_hold_closed(uv_handle_t *handle)
 
 static void on_closed(struct io *io)
 {
-    uv_close((uv_handle_t *)&end_of(io)->hold, on_hold_closed);
+    struct link_end *end = end_of(io);
+    uv_close((uv_handle_t *)&end->hold, on_timer_closed);
+    uv_close((uv_handle_t *)&end->ahead, on_timer_closed);
+}
+
+static void open_timers(struct link_end *end)
+{
+    uv_timer_init(end->l->e->loop, &end->hold);
+    uv_timer_init(end->l->e->loop, &end->ahead);
+    end->hold.data = end->ahead.data = end;
+    end->handles = 2;
 }
 
 static const struct io_events end_events = {
@@ -168,7 +197,7 @@ int link_end_add(struct envd_link *l, int fd, enum io_fd_kind kind, bool marked)
     int rc = io_fd_init(&end->fd, l->e->loop, fd, kind, &end_events);
     if (rc < 0)
         return rc;
-    uv_timer_init(l->e->loop, &end->hold);
+    open_timers(end);
     link_scanner_init(&end->scanner, l->secret);
     list_push_back(&l->ends, &end->node);
     l->handles++;
@@ -182,7 +211,10 @@ int link_end_add(struct envd_link *l, int fd, enum io_fd_kind kind, bool marked)
 void link_end_close(struct link_end *end)
 {
     end_session_abort(end);
+    if (end->next)
+        http2_session_abort(TAKE(end->next), ECONNRESET);
     uv_timer_stop(&end->hold);
+    uv_timer_stop(&end->ahead);
     io_close(&end->fd.io, false);
 }
 

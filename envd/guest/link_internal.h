@@ -14,10 +14,13 @@ struct link_end {
     struct list node;
     struct io_fd fd;
     struct http2_session *session; /* NULL while there is none */
+    struct http2_session *next;    /* made ahead; NULL: not yet */
     bool marked;                   /* sessions begin with the marker */
     bool secret_changed;
     struct link_scanner scanner;
     uv_timer_t hold; /* runs while the scanner holds bytes back */
+    uv_timer_t ahead;
+    int handles;
 };
 
 struct envd_link {
@@ -41,6 +44,10 @@ struct envd_link {
 #define LINK_SEARCH_PAUSE_MS 20
 #define LINK_SEARCH_MS       30000
 #define LINK_VSOCK_BACKLOG   4
+
+/* How long after a session began the next one is made. A guest that is saved and restored finds it
+ * in its memory: to make one is a thousand first executions of code, which emulation pays for. */
+#define LINK_AHEAD_MS 1000
 
 #define CONNECT_MAX         1024
 #define CONNECT_DEADLINE_MS 30000 /* for the guest's server to accept */

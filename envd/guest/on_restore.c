@@ -120,12 +120,17 @@ static void on_deadline(uv_timer_t *timer)
     cut(container_of(timer, struct on_restore, timer), "the time is up");
 }
 
+bool on_restore_wanted(const struct envd *e, const char *dir)
+{
+    return e->on_restore || access(dir, F_OK) == 0;
+}
+
 bool on_restore_start(struct envd *e, const char *dir, unsigned deadline_ms,
                       void (*done)(void *user), void *user)
 {
     if (e->on_restore)
         cut(e->on_restore, "the guest gets another identity");
-    struct on_restore *r = access(dir, F_OK) == 0 ? calloc(1, sizeof(*r)) : NULL;
+    struct on_restore *r = calloc(1, sizeof(*r));
     if (!r)
         return false;
     r->envd = e;

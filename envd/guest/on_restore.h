@@ -12,6 +12,9 @@
 #define ON_RESTORE_DEADLINE_MS 2000 /* for all of them together */
 #define ON_RESTORE_FILES_MAX   64
 
+/* Whether there may be something to run, or something still runs. */
+bool on_restore_wanted(const struct envd *e, const char *dir);
+
 /*
  * Run every executable regular file of `dir` whose name does not begin with a dot, one after the
  * other by name, as envd's own user, in the environment that processes of the sandbox have. What

@@ -60,23 +60,54 @@ static void on_restore_done(void *user)
     free(c);
 }
 
+/* The files of a guest whose answer is on its way. */
+static struct {
+    struct deferred later;
+    const struct envd *envd;
+    struct identity_files files;
+} named;
+
+static void on_write_files(struct deferred *d)
+{
+    (void)d;
+    identity_write_files(named.envd, &named.files);
+}
+
+/* The answer leaves first: writing files is most of what a restored guest would be waited for. They
+ * are there before anything else is read from the link, in the same turn of the loop. */
+static void write_files_later(struct envd *e)
+{
+    named.envd = e;
+    defer(&e->defer, &named.later, on_write_files);
+}
+
 static void on_configure(struct rpc_call *call, ProtobufCMessage *msg)
 {
     const Sandpit__Guest__V1__ConfigureRequest *r = (const void *)msg;
     struct envd *e = envd_of_call(call);
     struct err err;
-    if (identity_configure(e, r, &err) < 0) {
+    if (identity_configure(e, r, &named.files, &err) < 0) {
         rpc_finish(call, &err);
         return;
     }
-    struct configure *c = e->is_guest && !r->rehearsal ? calloc(1, sizeof(*c)) : NULL;
-    if (c && on_restore_start(e, ON_RESTORE_DIR, ON_RESTORE_DEADLINE_MS, on_restore_done, c)) {
-        c->call = call;
-        rpc_call_set_user(call, c);
+    if (!e->is_guest) {
+        reply_configured(call);
         return;
     }
-    free(c);
+    if (on_restore_wanted(e, ON_RESTORE_DIR) && !r->rehearsal) {
+        struct configure *c = calloc(1, sizeof(*c));
+        identity_write_files(e, &named.files);
+        if (c && on_restore_start(e, ON_RESTORE_DIR, ON_RESTORE_DEADLINE_MS, on_restore_done, c)) {
+            c->call = call;
+            rpc_call_set_user(call, c);
+            return;
+        }
+        free(c);
+        reply_configured(call);
+        return;
+    }
     reply_configured(call);
+    write_files_later(e);
 }
 
 static void on_configure_close(struct rpc_call *call)

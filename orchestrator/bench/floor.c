@@ -8,6 +8,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/fileio.h"
+#include "common/link/guest_protocol.h"
 #include "guest.pb-c.h"
 #include "orchestrator/image/image.h"
 #include "orchestrator/snapshot/memory.h"
@@ -26,7 +27,6 @@
 #define CALL_TIMEOUT_MS    30000
 #define COMMAND_TIMEOUT_MS 60000
 #define QUIET_TIMEOUT_MS   2000
-#define ENTROPY_SIZE       64
 #define FILE_DIRTY         "dirty"
 
 struct floor {
@@ -84,7 +84,7 @@ static int start(struct floor *f, struct err *err)
 static int configure(struct floor *f, bool rehearsal, struct err *err)
 {
     char id[] = "ifloor", machine_id[] = "0123456789abcdef0123456789abcdef", user[] = "user";
-    uint8_t entropy[ENTROPY_SIZE];
+    uint8_t entropy[GUEST_ENTROPY_SIZE];
     Sandpit__Guest__V1__ConfigureRequest r = SANDPIT__GUEST__V1__CONFIGURE_REQUEST__INIT;
     if (getrandom(entropy, sizeof(entropy), 0) != (ssize_t)sizeof(entropy))
         return err_set(err, ERR_INTERNAL, EIO, "no entropy: %s", strerror(errno));

@@ -13,7 +13,6 @@
 /* A guest under emulation on a busy host is slow to run code it has not run before. */
 #define CONFIGURE_DEADLINE_MS 30000
 #define REFRESH_DEADLINE_MS   30000
-#define ENTROPY_SIZE          64
 
 /* What a guest is called before it is a sandbox. */
 #define NOBODY "spare"
@@ -61,10 +60,10 @@ static size_t map_entries(json_t *envs, struct arena *arena,
     return n;
 }
 
-static void random_entropy(uint8_t out[static ENTROPY_SIZE])
+static void random_entropy(uint8_t out[static GUEST_ENTROPY_SIZE])
 {
-    if (getrandom(out, ENTROPY_SIZE, 0) != ENTROPY_SIZE)
-        memset(out, 0, ENTROPY_SIZE);
+    if (getrandom(out, GUEST_ENTROPY_SIZE, 0) != GUEST_ENTROPY_SIZE)
+        memset(out, 0, GUEST_ENTROPY_SIZE);
 }
 
 static struct guest_call *configure(struct sandbox_own *own, const char *name, bool rehearsal,
@@ -72,7 +71,7 @@ static struct guest_call *configure(struct sandbox_own *own, const char *name, b
 {
     struct sandbox *sb = &own->sb;
     struct arena arena = { 0 };
-    uint8_t entropy[ENTROPY_SIZE];
+    uint8_t entropy[GUEST_ENTROPY_SIZE];
     char id[SANDBOX_ID_SIZE], machine_id[MACHINE_ID_SIZE], default_user[] = "user";
     random_entropy(entropy);
     machine_id_of(name, machine_id);
@@ -129,7 +128,7 @@ bool guest_refreshed_in_time(const ProtobufCMessage *refresh_response)
 
 struct guest_call *guest_refresh(struct sandbox_own *own, guest_done_cb done, void *user)
 {
-    uint8_t entropy[ENTROPY_SIZE];
+    uint8_t entropy[GUEST_ENTROPY_SIZE];
     Sandpit__Guest__V1__RefreshRequest r = SANDPIT__GUEST__V1__REFRESH_REQUEST__INIT;
     random_entropy(entropy);
     r.wall_clock_ns = clock_wall_ns();

@@ -13,6 +13,7 @@
 #include "guest.pb-c.h"
 #include "orchestrator/template/guest_command.h"
 #include "orchestrator/image/image.h"
+#include "orchestrator/link/machine_id.h"
 #include "orchestrator/snapshot/host_check.h"
 #include "orchestrator/snapshot/memory.h"
 #include "orchestrator/snapshot/snapshot.h"
@@ -28,6 +29,7 @@
 #define ANSWER_DEADLINE_MS  60000
 #define QUIESCE_DEADLINE_MS 60000
 #define DRAIN_MS            2000
+#define REST_MS             500
 
 /* The VMM's user, when there is one per VM: above those of sandboxes. */
 #define BUILD_UID 201999
@@ -168,6 +170,47 @@ static int quiesce(struct run *r)
     return wait_step(r);
 }
 
+/* Be what each copy will be: its files are there then and in the page cache, and envd's memory for
+ * it is its own. A copy writes all of it anew. */
+static int rehearse(struct run *r)
+{
+    Sandpit__Guest__V1__ConfigureRequest request = SANDPIT__GUEST__V1__CONFIGURE_REQUEST__INIT;
+    uint8_t entropy[GUEST_ENTROPY_SIZE];
+    char name[] = "template", user[] = "user", machine_id[MACHINE_ID_SIZE];
+    id_random_bytes(entropy, sizeof(entropy));
+    machine_id_of(name, machine_id);
+    request.rehearsal = true;
+    request.sandbox_id = request.hostname = name;
+    request.machine_id = machine_id;
+    request.default_user = user;
+    request.wall_clock_ns = clock_wall_ns();
+    request.entropy = (ProtobufCBinaryData){ sizeof(entropy), entropy };
+    if (!guest_link_call(r->link, "/sandpit.guest.v1.Guest/Configure", &request.base,
+                         &sandpit__guest__v1__configure_response__descriptor, ANSWER_DEADLINE_MS,
+                         on_answer, r))
+        return err_set(&r->err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+    return wait_step(r);
+}
+
+static void on_rested(uv_timer_t *timer)
+{
+    uv_close((uv_handle_t *)timer, NULL);
+    step_over(timer->data, NULL);
+}
+
+/* Let the guest come to rest: what it would still do, each of its copies would do. */
+static int rest(struct run *r)
+{
+    uv_timer_t timer = { .data = r };
+    uv_timer_init(&r->loop, &timer);
+    uv_timer_start(&timer, on_rested, REST_MS, 0);
+    int rc = wait_step(r);
+    if (!uv_is_closing((uv_handle_t *)&timer))
+        uv_close((uv_handle_t *)&timer, NULL);
+    uv_run(&r->loop, UV_RUN_NOWAIT);
+    return rc;
+}
+
 static void on_drained(void *user, int rc)
 {
     (void)rc;
@@ -240,11 +283,14 @@ static int settle(struct run *r)
     if (rc == 0)
         rc = command(r, "root", SHRINK_COMMAND);
     if (rc == 0)
+        rc = rehearse(r);
+    if (rc == 0)
         rc = quiesce(r);
     if (rc < 0)
         return rc;
     guest_link_quiesce(r->link, DRAIN_MS, on_drained, r);
-    return wait_step(r);
+    rc = wait_step(r);
+    return rc == 0 ? rest(r) : rc;
 }
 
 static int fill_manifest(struct run *r)

@@ -34,6 +34,9 @@
 #define CMDLINE_ADDED                                                                              \
     "console=ttyS0 panic=1 reboot=t no_timer_check random.trust_cpu=on cryptomgr.notests"
 
+/* Mitigations guard branches of a processor that emulated code does not run on. */
+#define CMDLINE_EMULATED "mitigations=off "
+
 const char *const qemu_machine_types[] = { "pc-i440fx-7.2", "pc-i440fx-8.2", "pc-i440fx-6.2",
                                            NULL };
 
@@ -206,7 +209,7 @@ static void add_kernel(struct qemu_args *a, const struct qemu_machine *m)
     qemu_args_add(a, "-initrd");
     qemu_args_add(a, "/proc/self/fd/%d", qemu_fd_initramfs(m->disk->nlayers));
     qemu_args_add(a, "-append");
-    qemu_args_add(a, "%s %s", CMDLINE_ADDED, m->cmdline);
+    qemu_args_add(a, "%s %s%s", CMDLINE_ADDED, m->kvm ? "" : CMDLINE_EMULATED, m->cmdline);
 }
 
 int qemu_args_build(struct qemu_args *a, const struct qemu_machine *m, struct err *err)

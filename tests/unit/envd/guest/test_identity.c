@@ -1,4 +1,5 @@
 #include "common/base/cleanup.h"
+#include "common/link/guest_protocol.h"
 #include "common/link/link_marker.h"
 #include "envd/guest/identity.h"
 #include "tests/support/test.h"
@@ -34,6 +35,7 @@ static void test_configure_sets_everything(void **state)
 {
     (void)state;
     struct envd e = host_envd();
+    struct identity_files files;
     Sandpit__Guest__V1__ConfigureRequest__EnvsEntry entry =
         SANDPIT__GUEST__V1__CONFIGURE_REQUEST__ENVS_ENTRY__INIT;
     Sandpit__Guest__V1__ConfigureRequest__EnvsEntry *entries[] = { &entry };
@@ -45,7 +47,9 @@ static void test_configure_sets_everything(void **state)
     r.default_workdir = (char *)(uintptr_t) "/work";
     r.envs = entries;
     r.n_envs = 1;
-    assert_int_equal(identity_configure(&e, &r, NULL), 0);
+    r.hostname = (char *)(uintptr_t) "host-1";
+    r.machine_id = (char *)(uintptr_t) "0123456789abcdef0123456789abcdef";
+    assert_int_equal(identity_configure(&e, &r, &files, NULL), 0);
     assert_string_equal(e.sandbox_id, "iabc123");
     assert_string_equal(e.access_token, "token");
     assert_string_equal(e.default_user, "user");
@@ -53,23 +57,27 @@ static void test_configure_sets_everything(void **state)
     assert_string_equal(env(&e.envs, "KEY"), "a=b");
     assert_string_equal(env(&e.internal_envs, "E2B_SANDBOX_ID"), "iabc123");
     assert_string_equal(env(&e.internal_envs, "E2B_TEMPLATE_ID"), "base-1");
+    assert_string_equal(files.hostname, "host-1");
+    assert_string_equal(files.machine_id, "0123456789abcdef0123456789abcdef");
 
     /* The next one replaces it: no variable of an earlier sandbox stays, nor its token. */
     r = good();
     r.sandbox_id = (char *)(uintptr_t) "iother";
-    assert_int_equal(identity_configure(&e, &r, NULL), 0);
+    assert_int_equal(identity_configure(&e, &r, &files, NULL), 0);
     assert_null(env(&e.envs, "KEY"));
     assert_string_equal(e.access_token, "");
     assert_string_equal(e.default_user, "user");
     assert_string_equal(env(&e.internal_envs, "E2B_SANDBOX_ID"), "iother");
+    assert_string_equal(files.hostname, "");
     deinit(&e);
 }
 
 static void assert_refused(Sandpit__Guest__V1__ConfigureRequest r, const char *names)
 {
     struct envd e = host_envd();
+    struct identity_files files;
     struct err err = { 0 };
-    assert_int_equal(identity_configure(&e, &r, &err), -EINVAL);
+    assert_int_equal(identity_configure(&e, &r, &files, &err), -EINVAL);
     assert_int_equal(err.code, ERR_INVALID);
     if (!strstr(err.msg, names))
         fail_msg("'%s' does not name '%s'", err.msg, names);
@@ -152,7 +160,7 @@ static void test_refresh_checks_too(void **state)
 {
     (void)state;
     struct envd e = host_envd();
-    uint8_t bytes[IDENTITY_ENTROPY_SIZE] = { 0 };
+    uint8_t bytes[GUEST_ENTROPY_SIZE] = { 0 };
     ProtobufCBinaryData whole = { sizeof(bytes), bytes }, cut = { 5, bytes }, none = { 0, NULL };
     assert_int_equal(identity_refresh(&e, 0, none, NULL), 0);
     assert_int_equal(identity_refresh(&e, 1, whole, NULL), 0);
