@@ -191,14 +191,27 @@ static void announce(struct create *op)
     sandbox_event(&op->own->sb, SANDBOX_EVENT_CREATED, NULL, NULL);
 }
 
+/* How large it is is known from here on. false: the host has no room for that. */
+static bool take_shape(struct create *op)
+{
+    struct err err;
+    sandbox_take_shape(op->own, op->source);
+    if (sandbox_host_admit_memory(op->host, &err) < 0) {
+        step_done(op, CREATE_UNDO_VMM, &err);
+        return false;
+    }
+    announce(op);
+    return true;
+}
+
 static void start_restore(struct create *op)
 {
     struct sandbox_own *spare = pool_claim(op->host, op->source);
     charge(op, SANDBOX_PHASE_QUEUE);
     if (spare)
         take_spare(op, spare);
-    sandbox_take_shape(op->own, op->source);
-    announce(op);
+    if (!take_shape(op))
+        return;
     restore_start(op->own, op->source, RESTORE_RUNNING, &op->timings, on_restored, op);
 }
 
@@ -216,8 +229,8 @@ static void start_boot(struct create *op)
 {
     struct sandbox_own *own = op->own;
     charge(op, SANDBOX_PHASE_QUEUE);
-    sandbox_take_shape(own, op->source);
-    announce(op);
+    if (!take_shape(op))
+        return;
     if (sandbox_cold_boot(own, op->source, on_boot, &op->err) < 0)
         step_done(op, CREATE_UNDO_VMM, NULL);
 }

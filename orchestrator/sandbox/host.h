@@ -47,6 +47,9 @@ void sandbox_host_usage(const struct sandbox_host *h, struct sandbox_usage *out)
 
 /* The shape of a new sandbox, after the configuration and the host's abilities. */
 unsigned sandbox_host_vcpus(const struct sandbox_host *h);
+
+/* How many may run at once: what the operator set, or as many of the configured size as the memory
+ * allows; of larger templates fewer. */
 unsigned sandbox_host_capacity(const struct sandbox_host *h);
 
 #endif

@@ -97,6 +97,9 @@ uint64_t host_memory_available_mb(void);
 /* ERR_UNAVAILABLE while stopping, or when the host is short of memory or disk; ERR_EXHAUSTED when
  * as many run as may, of the team (NULL: of any) or in all. */
 int sandbox_host_admit(struct sandbox_host *h, const char *team_id, struct err *err);
+/* The same once it is known how large it is: unless the operator set a number of sandboxes, no more
+ * memory is promised to guests than there is. */
+int sandbox_host_admit_memory(const struct sandbox_host *h, struct err *err);
 /* For one that was admitted: what runs out from then on is the host's, and no client's limit. */
 void blame_host_for_lack(struct err *err);
 

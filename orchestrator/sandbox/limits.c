@@ -17,17 +17,21 @@
 
 #define MEMINFO_MAX 8192
 
-unsigned sandbox_host_capacity(const struct sandbox_host *h)
+/* What the host can give to VMs. */
+static uint64_t memory_for_vms_mb(void)
 {
     struct sysinfo si;
+    if (sysinfo(&si) < 0)
+        return 0;
+    uint64_t total_mb = (uint64_t)si.totalram * si.mem_unit >> 20;
+    return total_mb > HOST_RESERVED_MB ? total_mb - HOST_RESERVED_MB : 0;
+}
+
+unsigned sandbox_host_capacity(const struct sandbox_host *h)
+{
     if (h->config->max_sandboxes)
         return h->config->max_sandboxes < SANDBOX_SLOTS ? h->config->max_sandboxes : SANDBOX_SLOTS;
-    if (sysinfo(&si) < 0)
-        return 1;
-    uint64_t total_mb = (uint64_t)si.totalram * si.mem_unit >> 20;
-    if (total_mb <= HOST_RESERVED_MB)
-        return 1;
-    uint64_t n = (total_mb - HOST_RESERVED_MB) / (h->config->memory_mb + VMM_OVERHEAD_MB);
+    uint64_t n = memory_for_vms_mb() / (h->config->memory_mb + VMM_OVERHEAD_MB);
     return n < 1 ? 1 : (n < SANDBOX_SLOTS ? (unsigned)n : SANDBOX_SLOTS);
 }
 
@@ -95,6 +99,21 @@ static int admit_host(const struct sandbox_host *h, struct err *err)
         return err_set(err, ERR_UNAVAILABLE, ENOSPC,
                        "the host's disk is too full for another sandbox");
     return 0;
+}
+
+int sandbox_host_admit_memory(const struct sandbox_host *h, struct err *err)
+{
+    struct sandbox_usage used;
+    uint64_t have_mb = memory_for_vms_mb();
+    sandbox_host_usage(h, &used);
+    uint64_t need_mb = used.memory_mb + (uint64_t)used.sandboxes * VMM_OVERHEAD_MB;
+    /* One is let in whatever the host: what it can do is then seen. */
+    if (h->config->max_sandboxes || used.sandboxes <= 1 || need_mb <= have_mb)
+        return 0;
+    return err_set(err, ERR_UNAVAILABLE, ENOMEM,
+                   "the host has too little memory for another sandbox of this size: all together "
+                   "would need %llu MB of %llu",
+                   (unsigned long long)need_mb, (unsigned long long)have_mb);
 }
 
 void blame_host_for_lack(struct err *err)

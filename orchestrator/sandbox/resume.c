@@ -468,7 +468,8 @@ static void resume_begin(struct sandbox_own *own, int64_t timeout_s, bool reboot
     own->operation = op;
     own->vm_ended = on_vm_ended;
     sm_move(&sb->sm, SANDBOX_RESUMING);
-    if (sandbox_host_admit(h, sb->team_id, &op->err) == 0 && (own->slot = slot_take(h, -1)) < 0)
+    if (sandbox_host_admit(h, sb->team_id, &op->err) == 0 &&
+        sandbox_host_admit_memory(h, &op->err) == 0 && (own->slot = slot_take(h, -1)) < 0)
         err_fill(&op->err, ERR_EXHAUSTED, "no user id is free for another VM");
     sm_init(&op->sm, "resume", sb->id, rules, RESUME_SOURCE);
     defer(h->defer, &op->step, on_step);

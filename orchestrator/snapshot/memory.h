@@ -44,7 +44,9 @@ int memory_save(const struct vmm_memory *m, int dirfd, const char *name, bool on
                 struct memory_file *out, struct err *err);
 
 /*
- * Write the file's pages into the RAM of a VM that waits for its state and has the same base.
+ * Write the file's pages into the RAM of a VM that waits for its state and has the same base. A VMM
+ * that waits has written nothing there itself (firmware and kernel are in the saved RAM), so that
+ * what the file leaves out is as it was saved; test_vm_snapshot looks.
  * Everything is checked against `expect` before it is used: ERR_DATA_LOSS says what is damaged;
  * then some pages may have been written and the VM must not run.
  */

@@ -1,6 +1,8 @@
 /* Creating and killing. */
 #include "tests/unit/orchestrator/sandbox/world.h"
 
+#include "orchestrator/store/statement.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -218,6 +220,31 @@ static void test_a_host_at_its_limit_refuses(void **state)
     assert_int_equal(sandbox_host_count(w->host, NULL), 1);
 }
 
+/* More than any host has. */
+#define HUGE_MB 2000000000
+
+static void test_memory_is_not_promised_twice(void **state)
+{
+    struct world *w = *state;
+    struct err err;
+    w->config.max_sandboxes = 0;
+    world_have_sandbox(w);
+    assert_int_equal(db_script(fakes.db, "UPDATE builds SET memory_mb = 2000000000", &err), 0);
+    w->made = NULL;
+    world_create(w, "base");
+    assert_null(w->made);
+    assert_int_equal(w->err.code, ERR_UNAVAILABLE);
+    assert_non_null(strstr(w->err.msg, "memory for another sandbox of this size"));
+    assert_int_equal(fakes.starts, 1);
+    /* Who sets a number has thought of it. */
+    w->config.max_sandboxes = 8;
+    fakes.fail = "vmm_start";
+    sandbox_find(w->host, w->id, NULL)->memory_mb = HUGE_MB;
+    assert_int_equal(db_script(fakes.db, "UPDATE builds SET memory_mb = 1", &err), 0);
+    world_create(w, "base");
+    assert_non_null(strstr(w->err.msg, "vmm_start"));
+}
+
 static void test_a_draining_host_refuses(void **state)
 {
     struct world *w = *state;
@@ -246,6 +273,7 @@ int main(void)
         WORLD_TEST(test_a_kill_of_one_that_ends_by_itself_finds_nothing),
         WORLD_TEST(test_a_reference_of_the_greatest_length_is_passed_on_whole),
         WORLD_TEST(test_a_host_at_its_limit_refuses),
+        WORLD_TEST(test_memory_is_not_promised_twice),
         WORLD_TEST(test_a_draining_host_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -249,6 +249,24 @@ static void test_a_full_host_leaves_it_paused(void **state)
     assert_int_equal(tempdir_count(&w->dir, "snapshots"), 1);
 }
 
+static void test_one_that_is_too_large_now_stays_paused(void **state)
+{
+    struct world *w = *state;
+    char id[SANDBOX_ID_SIZE];
+    world_have_paused(w);
+    memcpy(id, w->id, sizeof(id));
+    w->config.max_sandboxes = 0;
+    world_have_sandbox(w);
+    w->made->memory_mb = 2000000000;
+    memcpy(w->id, id, sizeof(id));
+    world_connect(w);
+    assert_int_equal(w->err.code, ERR_UNAVAILABLE);
+    assert_int_equal(sm_state(&sandbox_lookup(w->host, id, NULL)->sm), SANDBOX_PAUSED);
+    w->made->memory_mb = 1;
+    world_connect(w);
+    assert_int_equal(w->err.code, ERR_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +284,7 @@ int main(void)
         WORLD_TEST(test_a_kill_meanwhile_waits),
         WORLD_TEST(test_a_damaged_snapshot_is_refused_and_kept),
         WORLD_TEST(test_a_full_host_leaves_it_paused),
+        WORLD_TEST(test_one_that_is_too_large_now_stays_paused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "snapshot_fixture.h"
 
 #include "common/base/cleanup.h"
+#include "orchestrator/snapshot/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,31 @@ static void test_clone_runs_on(void **state)
     assert_string_equal(vm_ask(&r, "get"), "of the template");
     assert_string_equal(vm_ask(&r, "head"), "WRITTEN BY GUEST");
     check_disk(r.top);
+    vm_destroy(&r);
+}
+
+/* What a snapshot's file leaves out must be the base's. */
+static void test_a_waiting_vmm_has_written_no_memory(void **state)
+{
+    static struct vm_run r;
+    struct vmm_memory m;
+    struct err err;
+    uint64_t bytes = 0;
+    const int zeros = -1;
+    (void)state;
+    struct saved *s = template();
+    const int memories[] = { s->memory, zeros };
+    for (size_t i = 0; i < ARRAY_LEN(memories); i++) {
+        start_vm(&r, "waits", &s->disk, memories[i]);
+        assert_int_equal(vmm_memory(r.v, &m, &err), 0);
+        assert_int_equal(memory_dirty_bytes(&m, &bytes, &err), 0);
+        assert_int_equal(bytes, 0);
+        vm_destroy(&r);
+    }
+    clone_up(&r, "runs");
+    assert_int_equal(vmm_memory(r.v, &m, &err), 0);
+    assert_int_equal(memory_dirty_bytes(&m, &bytes, &err), 0);
+    assert_true(bytes > 0);
     vm_destroy(&r);
 }
 
@@ -325,6 +351,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_clone_runs_on),
+        TEST(test_a_waiting_vmm_has_written_no_memory),
         TEST(test_order_is_kept),
         TEST(test_clones_do_not_see_each_other),
         TEST(test_waiting_vmm_is_jailed),
