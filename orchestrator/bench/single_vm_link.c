@@ -2,7 +2,7 @@
 #include "orchestrator/bench/single_vm_internal.h"
 
 #include "common/base/cleanup.h"
-#include "orchestrator/template/guest_command.h"
+#include "orchestrator/link/guest_command.h"
 
 #include <errno.h>
 #include <string.h>
@@ -68,8 +68,9 @@ int single_vm_run(struct single_vm *s, const char *user, const char *command, co
                   unsigned timeout_ms, struct err *err)
 {
     struct running r = { .s = s, .expected = expected };
+    const char *const args[] = { "-l", "-c", command, NULL };
     single_vm_begin(s);
-    r.command = guest_command_run(s->link, user, command, on_output, &r);
+    r.command = guest_command_run(s->link, user, "/bin/bash", args, on_output, &r);
     if (!r.command)
         return err_set(err, ERR_UNAVAILABLE, ENOTCONN, "the guest link is down");
     int rc = single_vm_wait(s, timeout_ms, err);

@@ -10,8 +10,8 @@
  * STOP     the virtual CPUs stand still
  * STATE    device state (not of a pause that keeps only the disk)
  * WRITE    a worker writes the snapshot and syncs it, and the overlay
- * RECORD   written down as "paused": from here on it is
- * DESTROY  the VM goes
+ * RECORD   written down as "paused": from here on it is, and who asked is told
+ * DESTROY  the VM goes; what comes for the sandbox meanwhile waits
  *
  * A failure up to RECORD goes to UNDO: the snapshot is removed and the sandbox runs on. A VM that
  * ends meanwhile ends the sandbox, unless RECORD was passed.
@@ -202,17 +202,37 @@ static void start_write(struct pause *op)
     saving_write(&op->saving, on_saved, op);
 }
 
+static void tell(struct pause *op)
+{
+    sandbox_paused_cb done = op->done;
+    op->done = NULL;
+    if (done)
+        done(op->user, &op->timings, op->err.code ? &op->err : NULL);
+}
+
+/* It is written down: whatever becomes of the VM from here on does not matter. */
+static void become_paused(struct pause *op)
+{
+    struct sandbox *sb = &op->own->sb;
+    op->err.code = ERR_OK;
+    sm_move(&sb->sm, SANDBOX_PAUSED);
+    sandbox_event(sb, SANDBOX_EVENT_PAUSED, NULL, NULL);
+    log_info("sandbox paused", LOG_STR("sandbox_id", sb->id), LOG_INT("memory", op->memory),
+             LOG_INT("save_us", op->timings.us[SANDBOX_PHASE_SAVE]));
+    tell(op);
+}
+
 static void on_recorded(void *user, const struct err *err)
 {
     struct pause *op = user;
+    op->timings.us[SANDBOX_PHASE_SAVE] += (uint32_t)((clock_mono_ns() - op->phase_began) / 1000);
     if (err) {
         op->own->snapshot_id[0] = '\0';
         op->own->sb.filesystem_only = false;
         op->own->sb.end_ns = op->end_ns;
     } else {
-        op->err.code = ERR_OK; /* whatever became of the VM meanwhile: it is not needed any more */
+        become_paused(op);
     }
-    op->timings.us[SANDBOX_PHASE_SAVE] += (uint32_t)((clock_mono_ns() - op->phase_began) / 1000);
     step_done(op, PAUSE_DESTROY, err);
 }
 
@@ -272,19 +292,14 @@ static void undo(struct pause *op)
 static void settle(struct sandbox_own *own, struct pause *op)
 {
     struct sandbox *sb = &own->sb;
-    list_remove(&sb->node);
     if (!op->err.code) {
         slot_give(own);
         own->loaded = false;
-        sm_move(&sb->sm, SANDBOX_PAUSED);
-        list_push_back(&sb->host->paused, &sb->node);
-        sandbox_event(sb, SANDBOX_EVENT_PAUSED, NULL, NULL);
-        log_info("sandbox paused", LOG_STR("sandbox_id", sb->id), LOG_INT("memory", op->memory),
-                 LOG_INT("save_us", op->timings.us[SANDBOX_PHASE_SAVE]));
         return;
     }
     log_warn("sandbox was not paused", LOG_STR("sandbox_id", sb->id),
              LOG_STR("reason", op->err.msg));
+    list_remove(&sb->node);
     sm_move(&sb->sm, SANDBOX_RUNNING);
     sandbox_runs_on(sb);
 }
@@ -298,7 +313,7 @@ static void finish(struct pause *op)
     settle(own, op);
     if (op->vm_gone && op->err.code)
         sandbox_end(&own->sb, own->end_reason, own->end_detail, "guest", NULL, NULL);
-    op->done(op->user, &op->timings, op->err.code ? &op->err : NULL);
+    tell(op);
     free(op);
     transition_end(own);
 }

@@ -1,8 +1,12 @@
 /*
  * One spare is made at a time, when nothing else is being created:
  *
- *   PREPARE -> HELLO -> REHEARSE -> STOP -> READY        a hot one
- *   PREPARE -> READY                                     a waiting one
+ *   PREPARE -> HELLO -> COMMAND -> REHEARSE -> SYNC -> STOP -> READY    a hot one
+ *   PREPARE -> READY                                                    a waiting one
+ *
+ * A hot one has done once what its sandbox will do first: under emulation code is slow the first
+ * time. COMMAND runs a program that does nothing, REHEARSE gives it an identity that is nobody's,
+ * SYNC writes its file systems out.
  *
  * A failure goes to UNDO. A spare whose VM ends, or that is dropped, goes there from READY too.
  */
@@ -12,6 +16,7 @@
 #include "common/base/fault.h"
 #include "common/base/fileio.h"
 #include "common/base/log.h"
+#include "orchestrator/link/guest_command.h"
 #include "orchestrator/sandbox/guest_identity.h"
 #include "orchestrator/sandbox/restore.h"
 
@@ -23,6 +28,12 @@
 #define RETRY_DELAY_MS  5000
 
 #define HELLO_DEADLINE_MS 30000
+#define SYNC_DEADLINE_MS  30000
+
+/* Runs nothing of the template's own making, such as what a shell would at login. A template
+ * without it, or one whose envd wants a token, goes on without. */
+#define COMMAND      "/bin/true"
+#define COMMAND_USER "root"
 
 /* Spares are made while so much memory stays for sandboxes that are asked for. */
 #define MEMORY_LEFT_MB 1024
@@ -30,7 +41,9 @@
 enum spare_state {
     SPARE_PREPARE,
     SPARE_HELLO,
+    SPARE_COMMAND,
     SPARE_REHEARSE,
+    SPARE_SYNC,
     SPARE_STOP,
     SPARE_READY,
     SPARE_UNDO,
@@ -39,8 +52,10 @@ enum spare_state {
 
 static const struct sm_rule rules[SPARE_NR] = {
     [SPARE_PREPARE] = { "prepare", SM_TO(SPARE_HELLO) | SM_TO(SPARE_READY) | SM_TO(SPARE_UNDO) },
-    [SPARE_HELLO] = { "hello", SM_TO(SPARE_REHEARSE) | SM_TO(SPARE_UNDO) },
-    [SPARE_REHEARSE] = { "rehearse", SM_TO(SPARE_STOP) | SM_TO(SPARE_UNDO) },
+    [SPARE_HELLO] = { "hello", SM_TO(SPARE_COMMAND) | SM_TO(SPARE_UNDO) },
+    [SPARE_COMMAND] = { "command", SM_TO(SPARE_REHEARSE) | SM_TO(SPARE_UNDO) },
+    [SPARE_REHEARSE] = { "rehearse", SM_TO(SPARE_SYNC) | SM_TO(SPARE_UNDO) },
+    [SPARE_SYNC] = { "sync", SM_TO(SPARE_STOP) | SM_TO(SPARE_UNDO) },
     [SPARE_STOP] = { "stop", SM_TO(SPARE_READY) | SM_TO(SPARE_UNDO) },
     [SPARE_READY] = { "ready", SM_TO(SPARE_UNDO) },
     [SPARE_UNDO] = { "undo", 0 },
@@ -57,6 +72,7 @@ struct spare {
     struct sandbox_own *own;
     struct source *source;
     struct guest_call *call;
+    struct guest_command *command;
     struct sandbox_timings timings;
     struct deferred undo;
     bool hot;
@@ -92,6 +108,8 @@ static void on_undo(struct deferred *d)
     struct sandbox *sb = &s->own->sb;
     if (s->call)
         guest_link_cancel(TAKE(s->call));
+    if (s->command)
+        guest_command_cancel(TAKE(s->command));
     if (sb->link)
         guest_link_close(TAKE(sb->link));
     if (sb->vmm)
@@ -148,6 +166,21 @@ static void out_of_memory(struct spare *s)
     fail(s, &err);
 }
 
+static void on_synced(void *user, const ProtobufCMessage *msg, const struct err *err)
+{
+    struct spare *s = user;
+    (void)msg;
+    s->call = NULL;
+    if (sm_state(&s->sm) != SPARE_SYNC)
+        return;
+    if (err) {
+        fail(s, err);
+        return;
+    }
+    sm_move(&s->sm, SPARE_STOP);
+    vmm_pause(s->own->sb.vmm, on_stopped, s);
+}
+
 static void on_rehearsed(void *user, const ProtobufCMessage *msg, const struct err *err)
 {
     struct spare *s = user;
@@ -159,8 +192,29 @@ static void on_rehearsed(void *user, const ProtobufCMessage *msg, const struct e
         fail(s, err);
         return;
     }
-    sm_move(&s->sm, SPARE_STOP);
-    vmm_pause(s->own->sb.vmm, on_stopped, s);
+    sm_move(&s->sm, SPARE_SYNC);
+    s->call = guest_quiesce(s->own, true, SYNC_DEADLINE_MS, on_synced, s);
+    if (!s->call)
+        out_of_memory(s);
+}
+
+static void rehearse(struct spare *s)
+{
+    sm_move(&s->sm, SPARE_REHEARSE);
+    s->call = guest_rehearse(s->own, on_rehearsed, s);
+    if (!s->call)
+        out_of_memory(s);
+}
+
+static void on_command(void *user, const uint8_t *output, size_t n, const struct err *err)
+{
+    struct spare *s = user;
+    (void)output;
+    (void)n;
+    (void)err;
+    s->command = NULL;
+    if (sm_state(&s->sm) == SPARE_COMMAND)
+        rehearse(s);
 }
 
 static void on_hello(void *user, const ProtobufCMessage *msg, const struct err *err)
@@ -176,10 +230,11 @@ static void on_hello(void *user, const ProtobufCMessage *msg, const struct err *
         fail(s, err);
         return;
     }
-    sm_move(&s->sm, SPARE_REHEARSE);
-    s->call = guest_rehearse(s->own, on_rehearsed, s);
-    if (!s->call)
-        out_of_memory(s);
+    static const char *const no_args[] = { NULL };
+    sm_move(&s->sm, SPARE_COMMAND);
+    s->command = guest_command_run(s->own->sb.link, COMMAND_USER, COMMAND, no_args, on_command, s);
+    if (!s->command)
+        rehearse(s);
 }
 
 static void on_prepared(void *user, const struct err *err)

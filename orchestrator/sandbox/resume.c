@@ -554,6 +554,10 @@ static void connect_now(struct connecting *c)
             answer(c, NULL, &err);
             break;
         }
+        if (own->transition != TRANSITION_NONE) { /* its VM has not gone yet */
+            transition_wait(own, &c->waiter, on_transition_over);
+            break;
+        }
         resume_begin(own, c->spec.timeout_s, c->spec.reboot, c->done, c->user);
         free(c);
         break;

@@ -11,8 +11,8 @@
 #include "common/base/fileio.h"
 #include "common/link/guest_protocol.h"
 #include "guest.pb-c.h"
-#include "orchestrator/template/guest_command.h"
 #include "orchestrator/image/image.h"
+#include "orchestrator/link/guest_command.h"
 #include "orchestrator/link/machine_id.h"
 #include "orchestrator/snapshot/host_check.h"
 #include "orchestrator/snapshot/memory.h"
@@ -148,7 +148,8 @@ static void on_output(void *user, const uint8_t *output, size_t n, const struct 
 
 static int command(struct run *r, const char *user, const char *text)
 {
-    if (!guest_command_run(r->link, user, text, on_output, r))
+    const char *const args[] = { "-l", "-c", text, NULL };
+    if (!guest_command_run(r->link, user, "/bin/bash", args, on_output, r))
         return err_set(&r->err, ERR_UNAVAILABLE, ENOTCONN, "the guest link is down");
     return wait_step(r);
 }

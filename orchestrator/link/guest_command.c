@@ -1,6 +1,6 @@
 /* One request of Connect's streaming protocol with binary messages: its answer holds the output as
  * it is. */
-#include "orchestrator/template/guest_command.h"
+#include "orchestrator/link/guest_command.h"
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
@@ -68,20 +68,19 @@ static const struct http_stream_events events = { .on_head = on_head,
                                                   .on_writable = on_writable,
                                                   .on_close = on_close };
 
-static void send_message(struct http_stream *s, const char *command)
+static void send_message(struct http_stream *s, const char *program, const char *const *args)
 {
-    char bash[] = "/bin/bash", login[] = "-l", flag[] = "-c";
-    AUTO_FREE char *text = str_dup(str_of(command));
-    char *args[] = { login, flag, text };
     Process__ProcessConfig config = PROCESS__PROCESS_CONFIG__INIT;
     Process__StartRequest start = PROCESS__START_REQUEST__INIT;
-    config.cmd = bash;
-    config.n_args = ARRAY_LEN(args);
-    config.args = args;
+    /* Only read, for all that protobuf-c's types say. */
+    config.cmd = (char *)(uintptr_t)program;
+    config.args = (char **)(uintptr_t)args;
+    while (args[config.n_args])
+        config.n_args++;
     start.process = &config;
     size_t n = process__start_request__get_packed_size(&start);
     AUTO_FREE uint8_t *message = malloc(ENVELOPE_HEAD + n);
-    if (!text || !message) {
+    if (!message) {
         http_reset(s);
         return;
     }
@@ -95,7 +94,8 @@ static void send_message(struct http_stream *s, const char *command)
     http_send_end(s);
 }
 
-struct guest_command *guest_command_run(struct guest_link *l, const char *user, const char *command,
+struct guest_command *guest_command_run(struct guest_link *l, const char *user, const char *program,
+                                        const char *const *args,
                                         void (*done)(void *user_data, const uint8_t *output,
                                                      size_t n, const struct err *err),
                                         void *user_data)
@@ -126,7 +126,7 @@ struct guest_command *guest_command_run(struct guest_link *l, const char *user, 
     if (http_send_head(s, &head, false) < 0)
         http_reset(s);
     else
-        send_message(s, command);
+        send_message(s, program, args);
     buf_deinit(&basic);
     return c;
 }

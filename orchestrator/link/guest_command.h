@@ -1,6 +1,6 @@
 /* A command in a guest, asked for over the guest link as a client would ask for it. */
-#ifndef ORCHESTRATOR_TEMPLATE_GUEST_COMMAND_H
-#define ORCHESTRATOR_TEMPLATE_GUEST_COMMAND_H
+#ifndef ORCHESTRATOR_LINK_GUEST_COMMAND_H
+#define ORCHESTRATOR_LINK_GUEST_COMMAND_H
 
 #include "orchestrator/link/guest_link.h"
 
@@ -9,10 +9,11 @@
 
 struct guest_command;
 
-/* Run a shell command as `user` in a guest whose envd asks for no token yet. done(user_data, bytes,
- * n, err) once, never from inside: the answer's body when err is NULL. NULL when the link is down.
- */
-struct guest_command *guest_command_run(struct guest_link *l, const char *user, const char *command,
+/* Run a program as `user` in a guest whose envd asks for no token yet; args end with NULL.
+ * done(user_data, bytes, n, err) once, never from inside: the answer's body when err is NULL. NULL
+ * when the link is down. */
+struct guest_command *guest_command_run(struct guest_link *l, const char *user, const char *program,
+                                        const char *const *args,
                                         void (*done)(void *user_data, const uint8_t *output,
                                                      size_t n, const struct err *err),
                                         void *user_data);
