@@ -1,0 +1,77 @@
+/*
+ * Control groups of the host: a group for each VMM, with limits of memory, processes and CPU time.
+ * One seam for version 2, version 1, and hosts that give us none. docs/decisions/host-cgroups.md
+ */
+#ifndef ORCHESTRATOR_CGROUP_CGROUP_H
+#define ORCHESTRATOR_CGROUP_CGROUP_H
+
+#include "common/base/err.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CGROUP_AUTO "auto" /* where: a group of our own at the top */
+#define CGROUP_OFF  "none" /* where: no groups */
+
+#define CGROUP_TAG_SIZE 17
+#define CGROUP_DIR_MAX  (PATH_MAX - 320) /* leaves room for a group and a file in it */
+
+enum cgroup_version { CGROUP_NONE, CGROUP_V1, CGROUP_V2 };
+
+enum cgroup_limit { CGROUP_MEMORY, CGROUP_PIDS, CGROUP_CPU, CGROUP_LIMIT_NR };
+
+/* 0 is no limit. */
+struct cgroup_limits {
+    uint64_t memory_bytes;
+    uint64_t swap_bytes; /* beside that memory; needs it */
+    unsigned pids;
+    unsigned cpu_percent; /* of one CPU */
+    unsigned weight;      /* of its share when CPUs are scarce, against others' */
+};
+
+/* The place where groups are made. Only this folder looks into `base`. */
+struct cgroups {
+    enum cgroup_version version;
+    bool can[CGROUP_LIMIT_NR];
+    char base[CGROUP_LIMIT_NR][CGROUP_DIR_MAX]; /* the directory; version 2 has one for all */
+    char tag[CGROUP_TAG_SIZE];                  /* begins the name of each group of this owner */
+    char where[128];                            /* below the top of the hierarchy */
+    char missing[512]; /* what cannot be had and why; empty: nothing is missing */
+};
+
+struct cgroups_options {
+    const char *where; /* CGROUP_AUTO, CGROUP_OFF, or a group's absolute path; it must exist */
+    const char *owner; /* a text of its own for each daemon of a host: its data directory */
+    const char *root;  /* of /proc and /sys; NULL: the host's */
+};
+
+/* Find out what can be had by trying it: a group is made, given limits and a child, and removed.
+ * Never fails: what does not work is in `missing`. Blocking; call before serving. */
+void cgroups_open(struct cgroups *c, const struct cgroups_options *options);
+
+/* Such as "version 2, below /sandpit: memory, pids, cpu" or "none". */
+void cgroups_text(const struct cgroups *c, char *out, size_t n);
+
+/* The following block for microseconds to milliseconds; any thread. With CGROUP_NONE they do
+ * nothing. `name` is [A-Za-z0-9_-]+ and the owner's own. */
+
+/* Make a group with those of the limits that the host can set. On failure there is none. */
+int cgroup_create(const struct cgroups *c, const char *name, const struct cgroup_limits *limits,
+                  struct err *err);
+int cgroup_enter(const struct cgroups *c, const char *name, pid_t pid, struct err *err);
+
+/* Remove the group, which no process is in any more. A group that is not there is no error. 0 or
+ * -errno. */
+int cgroup_remove(const struct cgroups *c, const char *name);
+
+/* Whether the kernel killed a process of the group for want of memory, the group's or the host's.
+ */
+bool cgroup_ran_out_of_memory(const struct cgroups *c, const char *name);
+
+/* Remove the owner's groups that no process is in. Returns how many. */
+size_t cgroups_sweep(const struct cgroups *c);
+
+#endif
