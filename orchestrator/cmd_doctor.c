@@ -2,6 +2,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/fileio.h"
 #include "common/base/log.h"
+#include "orchestrator/cgroup/cgroup.h"
 #include "orchestrator/cmd.h"
 #include "orchestrator/fault_points.h"
 #include "orchestrator/image/image.h"
@@ -15,15 +16,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
-#include <sys/vfs.h>
 
 static const char help[] =
     "Usage: sandpit doctor [--data-dir DIR] [--host ADDRESS] [--api-port PORT]\n"
     "                      [--proxy-port PORT] [--accel WHICH] [--memory-mb N]\n"
+    "                      [--cgroup WHERE]\n"
     "\n"
     "Tell what this host can do and what is missing, by trying it. The exit status is 0 when a\n"
     "sandbox can be created, otherwise 1.\n"
@@ -256,15 +256,25 @@ static void check_tools(struct doctor *d, bool has_template)
         say(d, FINE, "Everything that building an image takes is installed.");
 }
 
+static void check_cgroups(struct doctor *d)
+{
+    char text[256];
+    struct cgroups groups;
+    const struct cgroups_options options = { .where = d->config.cgroup,
+                                             .owner = d->config.data_dir };
+    cgroups_open(&groups, &options);
+    cgroups_text(&groups, text, sizeof(text));
+    if (!groups.missing[0])
+        say(d, FINE, "Each VM is limited by a control group of its own (%s).", text);
+    else if (groups.version)
+        say(d, NOTE, "Each VM gets a control group of its own (%s), with %s.", text,
+            groups.missing);
+    else
+        say(d, NOTE, "VMs get no control groups of their own: %s.", groups.missing);
+}
+
 static void check_kernel(struct doctor *d)
 {
-    struct statfs fs;
-    if (statfs("/sys/fs/cgroup", &fs) < 0)
-        say(d, NOTE, "There is no /sys/fs/cgroup.");
-    else if (fs.f_type == CGROUP2_SUPER_MAGIC)
-        say(d, FINE, "The host has control groups of version 2.");
-    else
-        say(d, NOTE, "The host has control groups of version 1 only.");
     if (access("/dev/vhost-vsock", R_OK | W_OK) == 0)
         say(d, FINE,
             "/dev/vhost-vsock can be used; guests are reached over virtio-serial all the same.");
@@ -336,7 +346,7 @@ int cmd_doctor(int argc, char **argv)
         { NULL, NULL, NULL },
     };
     static const char *const settings[] = { "data-dir", "host",      "api-port", "proxy-port",
-                                            "accel",    "memory-mb", NULL };
+                                            "accel",    "memory-mb", "cgroup",   NULL };
     switch (options_parse(&d.config, "sandpit doctor", argc, argv, specs, settings, 0, &first)) {
     case OPTIONS_HELP:
         fputs(help, stdout);
@@ -355,6 +365,7 @@ int cmd_doctor(int argc, char **argv)
     check_memory(&d);
     check_data_dir(&d);
     check_tools(&d, check_template(&d));
+    check_cgroups(&d);
     check_kernel(&d);
     check_ports(&d);
     puts(d.missing ? "\nNo sandbox can be created here yet: see what is MISSING."

@@ -44,6 +44,7 @@ static void print_info(const Sandpit__Node__V1__Info *i)
     printf("started      %s (%" PRIu64 " s ago)\n", started, i->uptime_s);
     printf("accelerator  %s\n", i->accelerator);
     printf("vmm          %s\n", i->vmm);
+    printf("cgroups      %s\n", i->cgroups);
     printf("sandboxes    %" PRIu32 " of %" PRIu32 "\n", used->sandboxes, capacity->sandboxes);
     printf("vcpus        %" PRIu32 " in guests, %" PRIu32 " on the host\n", used->vcpus,
            capacity->vcpus);

@@ -239,6 +239,43 @@ static const char *set_max_lifetime(struct config *c, const char *value)
     return NULL;
 }
 
+static const char *set_cgroup(struct config *c, const char *value)
+{
+    bool word = strcmp(value, "auto") == 0 || strcmp(value, "none") == 0;
+    bool path = value[0] == '/' && value[1] && !strstr(value, "..");
+    if ((!word && !path) || strlen(value) >= sizeof(c->cgroup))
+        return "auto, none, or the path of a control group, from the top: /system.slice/it";
+    snprintf(c->cgroup, sizeof(c->cgroup), "%s", value);
+    return NULL;
+}
+
+static const char *set_vmm_memory(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, 1048576, &n) || (n && n < CONFIG_VMM_MEMORY_MIN_MB))
+        return "0 (no limit) or a number from 128 to 1048576";
+    c->vmm_memory_mb = (unsigned)n;
+    return NULL;
+}
+
+static const char *set_vmm_pids(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, 1048576, &n) || (n && n < CONFIG_VMM_PIDS_MIN))
+        return "0 (no limit) or a number from 96 to 1048576";
+    c->vmm_pids = (unsigned)n;
+    return NULL;
+}
+
+static const char *set_vmm_cpus(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, 1024, &n))
+        return "a number from 0 (no limit) to 1024";
+    c->vmm_cpus = (unsigned)n;
+    return NULL;
+}
+
 static const char *set_uid_base(struct config *c, const char *value)
 {
     uint64_t n;
@@ -286,6 +323,12 @@ static const struct setting settings[] = {
       set_pool_waiting },
     { "default-timeout", "SECONDS", "of a create that names none (300)", set_default_timeout },
     { "max-lifetime", "SECONDS", "of a sandbox (86400)", set_max_lifetime },
+    { "cgroup", "WHERE", "control groups of VMMs: auto, none, or a group's path (auto)",
+      set_cgroup },
+    { "vmm-memory-mb", "N", "of a VMM beside twice its guest's (512; 0: no limit)",
+      set_vmm_memory },
+    { "vmm-pids", "N", "threads of a VMM (256; 0: no limit)", set_vmm_pids },
+    { "vmm-cpus", "N", "of a VMM beside its virtual ones (1; 0: no limit)", set_vmm_cpus },
     { "uid-base", "UID", "first of the user ids that VMs run as (200000)", set_uid_base },
     { "jail", "BOOL", "VMs run as users of their own; needs root (true as root)", set_jail },
     { "log-level", "LEVEL", "debug, info, warn or error (info)", set_log_level },
@@ -305,6 +348,10 @@ void config_defaults(struct config *c)
         .pool_waiting = 1,
         .default_timeout_s = 300,
         .max_lifetime_s = 24 * 3600,
+        .cgroup = "auto",
+        .vmm_memory_mb = 512,
+        .vmm_pids = 256,
+        .vmm_cpus = 1,
         .uid_base = 200000,
         .jail = geteuid() == 0,
         .log_level = "info",

@@ -11,6 +11,11 @@
 
 #define CONFIG_MAX_SANDBOXES 1024 /* and so uids: uid_base and the 1,023 that follow */
 
+/* What a VMM needs at least: its code, under emulation its cache of 256 MiB of which little is used
+ * by small guests; a thread for each of 64 virtual CPUs and some of its own. */
+#define CONFIG_VMM_MEMORY_MIN_MB 128
+#define CONFIG_VMM_PIDS_MIN      96
+
 #define CONFIG_MAX_SPARES 64 /* of each kind, for each template */
 
 struct config {
@@ -34,6 +39,10 @@ struct config {
     unsigned pool_waiting;      /* VMM processes kept waiting; 1 */
     unsigned default_timeout_s; /* 300; of v2 creates */
     unsigned max_lifetime_s;    /* 86400 */
+    char cgroup[128];           /* where VMMs get control groups: "auto", "none", or a path */
+    unsigned vmm_memory_mb;     /* of a VMM beside twice its guest's memory, 512; 0: no limit */
+    unsigned vmm_pids;          /* threads of a VMM, 256; 0: no limit */
+    unsigned vmm_cpus;          /* of a VMM beside its virtual ones, 1; 0: no limit */
     uint32_t uid_base;          /* first uid for VMMs, 200000; needs root */
     bool jail;                  /* own uid per VMM; false only without root */
     char log_level[8];

@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "common/http/listener.h"
 #include "orchestrator/api/api.h"
+#include "orchestrator/cgroup/cgroup.h"
 #include "orchestrator/node/node.h"
 #include "orchestrator/proxy/proxy.h"
 #include "orchestrator/sandbox/host.h"
@@ -26,6 +27,7 @@ struct daemon {
     struct config *config;
     uv_loop_t *loop;
     struct defer_queue defer;
+    struct cgroups cgroups;
     struct store *store;
     struct vmm_driver *driver;
     struct sandbox_host *host;
@@ -171,6 +173,9 @@ static void on_recovered(void *user, const struct err *err)
                  LOG_STR("reason", vmm->kvm_reason));
     if (vmm->weakness[0])
         log_warn("vmm jail is weak", LOG_STR("what", vmm->weakness));
+    if (d->cgroups.missing[0])
+        log_warn("not every limit of VMMs can be set", LOG_STR("cgroups", vmm->cgroups),
+                 LOG_STR("reason", d->cgroups.missing));
     if (!config_is_loopback(d->config))
         log_warn("listening beyond loopback without TLS: put a TLS front end before it",
                  LOG_STR("host", d->config->host));
@@ -179,16 +184,26 @@ static void on_recovered(void *user, const struct err *err)
              LOG_INT("proxy_port", http_listener_port(d->listeners[1])),
              LOG_INT("node_port", node_port(d->node)), LOG_STR("accelerator", vmm->accelerator),
              LOG_STR("vmm", vmm->version), LOG_STR("machine", vmm->machine),
+             LOG_STR("cgroups", vmm->cgroups),
              LOG_INT("sandboxes", sandbox_host_count(d->host, NULL)));
 }
 
 static int open_all(struct daemon *d, struct err *err)
 {
     const struct config *c = d->config;
-    struct vmm_driver_options driver = { .loop = d->loop, .defer = &d->defer, .accel = c->accel };
+    const struct cgroups_options groups = { .where = c->cgroup, .owner = c->data_dir };
+    struct vmm_driver_options driver = {
+        .loop = d->loop,
+        .defer = &d->defer,
+        .accel = c->accel,
+        .cgroups = &d->cgroups,
+        .allowance = { c->vmm_memory_mb, c->vmm_pids, c->vmm_cpus },
+    };
     int rc = store_new(&d->store, d->loop, c->data_dir, err);
-    if (rc == 0)
+    if (rc == 0) {
+        cgroups_open(&d->cgroups, &groups);
         rc = vmm_driver_new(&d->driver, &driver, err);
+    }
     if (rc < 0)
         return rc;
     struct sandbox_host_options host = {

@@ -30,6 +30,7 @@ void info_get(struct node_call *c)
     info.uptime_s = (uint64_t)(clock_mono_ns() - n->started_mono_ns) / 1000000000;
     info.accelerator = message_text(n->o.vmm->accelerator);
     info.vmm = message_text(n->o.vmm->version);
+    info.cgroups = message_text(n->o.vmm->cgroups);
     info.state = state_of(n);
     info.capacity = &capacity;
     info.used = &used;

@@ -103,6 +103,7 @@ static void finish(struct recover *r)
     free(r->rows);
     free(r->images);
     strays_sweep(r->host);
+    vmm_driver_tidy(r->host->driver);
     sandbox_collect(r->host); /* the last daemon may have had no time to */
     r->host->recovering = false;
     if (!r->err.code && !r->host->stopping)

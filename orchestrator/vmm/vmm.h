@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <uv.h>
 
+struct cgroups;
 struct vmm; /* one VM and the process that runs it */
 
 /* What boots: immutable files, readable by every VMM's uid. */
@@ -87,7 +88,15 @@ struct vmm_host {
     char kvm_reason[256]; /* why KVM is not used, a sentence; empty when it is */
     char machine[32];     /* machine type, with its version */
     char cpu[16];         /* the guest's CPU model; with KVM it is the host's CPU */
+    char cgroups[96];     /* the control groups of VMMs: which, where, and their limits; "none" */
     char weakness[160];   /* what VMMs are not kept from on this host; empty: nothing */
+};
+
+/* What a VMM may take of the host beside what its guest has; 0: no limit. Memory counts beside
+ * twice the guest's: a page that the guest writes may be there once more, untouched, in the memfd.
+ */
+struct vmm_allowance {
+    unsigned memory_mb, pids, cpus;
 };
 
 struct vmm_driver_options {
@@ -98,12 +107,18 @@ struct vmm_driver_options {
     /* Each VMM is asked for its state this often and must answer within the deadline, or it is
      * killed. 0: the defaults of 5 s and 10 s. */
     unsigned ping_interval_ms, ping_deadline_ms;
+    /* Where each VMM gets a control group of its own, with the limits of the allowance; NULL:
+     * nowhere. Borrowed until the last VM is freed. */
+    const struct cgroups *cgroups;
+    struct vmm_allowance allowance;
 };
 
 /* Find the VMM program and probe the accelerator: with "auto" a minimal guest is started under KVM
  * with a deadline of 5 s; the device node alone proves nothing. Blocking: call before serving. */
 int vmm_driver_new(struct vmm_driver **out, const struct vmm_driver_options *options,
                    struct err *err);
+/* Remove what is left on the host of VMs that are gone. Blocking; only while none is started. */
+void vmm_driver_tidy(const struct vmm_driver *d);
 const struct vmm_host *vmm_driver_host(const struct vmm_driver *d);
 void vmm_driver_free(struct vmm_driver *d);
 

@@ -1,5 +1,7 @@
 """What sandboxes are on the host: processes, files, rows; and what a client can see of them."""
 import contextlib
+import glob
+import hashlib
 import json
 import os
 import pathlib
@@ -7,7 +9,7 @@ import shutil
 import sqlite3
 import tempfile
 
-from conftest import http_status
+from conftest import http_status, wait_for
 
 
 def vmms(data_dir):
@@ -36,6 +38,30 @@ def vmm_of(data_dir, sandbox_id):
     return None
 
 
+def groups(data_dir):
+    """The control groups of the data directory's VMMs: {sandbox's id: [directories]}."""
+    tag = hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
+    found = {}
+    for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/*"):
+        for path in glob.glob(f"{top}/sandpit/{tag}-*"):
+            found.setdefault(path.rpartition(f"{tag}-")[2], []).append(pathlib.Path(path))
+    return found
+
+
+def dead_groups(data_dir):
+    """Those that no process is in."""
+    return [path for found in groups(data_dir).values() for path in found
+            if not (path / "cgroup.procs").read_text()]
+
+
+def remove_groups(data_dir):
+    """Of VMMs that a test killed: no daemon comes that would."""
+    wait_for(lambda: len(dead_groups(data_dir)) == sum(map(len, groups(data_dir).values())),
+             "the VMMs to be gone")
+    for path in dead_groups(data_dir):
+        path.rmdir()
+
+
 def names(data_dir, folder, root=""):
     path = pathlib.Path(f"{root}{data_dir}") / folder
     return sorted(p.name for p in path.iterdir()) if path.exists() else []
@@ -52,7 +78,7 @@ def row_count(data_dir, table, root=""):
 
 def left_over(data_dir, root=""):
     """Everything that exists for sandboxes only; empty when there are none and no snapshots."""
-    found = {"vmms": vmms(data_dir)}
+    found = {"vmms": vmms(data_dir), "dead groups": dead_groups(data_dir)}
     for folder in ("run", "layers", "snapshots"):
         found[folder] = names(data_dir, folder, root)
     for table in ("sandboxes", "layers"):

@@ -36,7 +36,7 @@ CREATE = ["create.template", "create.restore", "create.configure", "create.recor
 POOL = ["restore.start", "restore.load", "restore.cont", "vmm.spawn"]
 # Driven by others: boots of templates, adoption, merged layers, unit tests.
 ELSEWHERE = {"create.boot", "create.clock", "create.hello", "http2.read-cached", "image.publish",
-             "image.snapshot", "vmm.adopt", "vmm.cont", "vmm.merge_disk", "vmm.record",
+             "image.snapshot", "vmm.adopt", "vmm.cgroup", "vmm.cont", "vmm.merge_disk", "vmm.record",
              "vmm.set_link", "vmm.start", "vmm.template"}
 
 

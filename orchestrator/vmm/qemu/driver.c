@@ -54,6 +54,7 @@ static int describe(struct vmm_driver *d, struct err *err)
     struct buf devices = { 0 };
     snprintf(d->host.machine, sizeof(d->host.machine), "%s", d->machine);
     snprintf(d->host.cpu, sizeof(d->host.cpu), QEMU_CPU);
+    cgroups_text(d->cgroups, d->host.cgroups, sizeof(d->host.cgroups));
     if (qemu_args_devices(d->machine, &devices) == 0)
         d->devices = buf_take_text(&devices);
     buf_deinit(&devices);
@@ -86,11 +87,14 @@ static int probe(struct vmm_driver *d, const struct vmm_driver_options *o, struc
 int vmm_driver_new(struct vmm_driver **out, const struct vmm_driver_options *options,
                    struct err *err)
 {
+    static const struct cgroups none;
     struct vmm_driver *d = calloc(1, sizeof(*d));
     if (!d)
         return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
     d->loop = options->loop;
     d->defer = options->defer;
+    d->cgroups = options->cgroups ? options->cgroups : &none;
+    d->allowance = options->allowance;
     d->ping_interval_ms =
         options->ping_interval_ms ? options->ping_interval_ms : QEMU_PING_INTERVAL_MS;
     d->ping_deadline_ms =
@@ -107,6 +111,13 @@ int vmm_driver_new(struct vmm_driver **out, const struct vmm_driver_options *opt
 const struct vmm_host *vmm_driver_host(const struct vmm_driver *d)
 {
     return &d->host;
+}
+
+void vmm_driver_tidy(const struct vmm_driver *d)
+{
+    size_t n = cgroups_sweep(d->cgroups);
+    if (n)
+        log_info("control groups of VMs that are gone were removed", LOG_INT("groups", n));
 }
 
 void vmm_driver_free(struct vmm_driver *d)

@@ -144,9 +144,8 @@ static int open_all(struct vmm *v, struct fd_list *l, struct err *err)
 }
 
 /* Write the process down before it runs anything, so that no VMM escapes a daemon that dies now. */
-static int write_pid(void *user, pid_t pid, uint64_t ticks, struct err *err)
+static int write_pid(const struct vmm *v, pid_t pid, uint64_t ticks, struct err *err)
 {
-    const struct vmm *v = user;
     char path[PATH_MAX], text[64];
     if (FAULT_POINT("vmm.record"))
         return fault("vmm.record", err);
@@ -158,6 +157,12 @@ static int write_pid(void *user, pid_t pid, uint64_t ticks, struct err *err)
     if (rc < 0)
         return err_set(err, ERR_INTERNAL, -rc, "cannot write %s: %s", path, strerror(-rc));
     return 0;
+}
+
+static int on_forked(void *user, pid_t pid, uint64_t ticks, struct err *err)
+{
+    int rc = write_pid(user, pid, ticks, err);
+    return rc < 0 ? rc : vm_group_enter(user, pid, err);
 }
 
 static int spawn(struct vmm *v, const struct fd_list *l, struct err *err)
@@ -184,7 +189,7 @@ static int spawn(struct vmm *v, const struct fd_list *l, struct err *err)
                               .fds = l->fd,
                               .nfds = l->n,
                               .log_fd = v->log_fd,
-                              .on_forked = write_pid,
+                              .on_forked = on_forked,
                               .user = v };
     int rc = qemu_args_build(&args, &machine, err);
     if (rc == 0 && FAULT_POINT("vmm.spawn"))

@@ -49,6 +49,7 @@ struct vmm *vm_new(struct vmm_driver *d, const struct vmm_config *config,
     if (!v)
         return NULL;
     v->driver = d;
+    v->cgroups = d->cgroups;
     v->events = events;
     v->user = user;
     v->done = done;
@@ -117,18 +118,25 @@ static bool find_panic(const struct vmm *v, char *out, size_t n)
     return true;
 }
 
+/* How the process ended, with what it said last. */
+static void tell_exit(const struct vmm *v, char *out, size_t n)
+{
+    char how[64], words[LOG_TEXT_MAX + 8];
+    process_exit_text(&v->process.how, how, sizeof(how));
+    vm_log_words(v, words, sizeof(words));
+    snprintf(out, n, "QEMU %s%s%s", how,
+             cgroup_ran_out_of_memory(v->cgroups, v->id) ? ", for want of memory" : "", words);
+}
+
 /* The process is gone: find out why, unless that was noticed before. */
 static void settle_end(struct vmm *v)
 {
-    char how[64], words[LOG_TEXT_MAX + 8];
     if (!v->end_known && v->lost_words[0] && !ended_by_itself(v) && v->killed) {
         v->end = VMM_END_HUNG;
         snprintf(v->detail, sizeof(v->detail), "%s", v->lost_words);
     } else if (!v->end_known) {
-        process_exit_text(&v->process.how, how, sizeof(how));
-        vm_log_words(v, words, sizeof(words));
         v->end = VMM_END_EXIT;
-        snprintf(v->detail, sizeof(v->detail), "QEMU %s%s", how, words);
+        tell_exit(v, v->detail, sizeof(v->detail));
     }
     v->end_known = true;
     /* Without its pvpanic driver the guest reboots after a panic; its console tells all the same.
@@ -141,7 +149,7 @@ static void settle_end(struct vmm *v)
 static void on_exit_(struct process *p)
 {
     struct vmm *v = container_of(p, struct vmm, process);
-    char how[64], words[LOG_TEXT_MAX + 8];
+    char how[sizeof(v->err.msg)];
     /* Its last words are still in the sockets. */
     if (v->has_qmp)
         qmp_drain(&v->qmp);
@@ -154,10 +162,9 @@ static void on_exit_(struct process *p)
         return;
     bool starting = v->done != NULL;
     if (starting && ended_by_itself(v)) {
-        process_exit_text(&v->process.how, how, sizeof(how));
-        vm_log_words(v, words, sizeof(words));
+        tell_exit(v, how, sizeof(how));
         v->err.code = ERR_OK;
-        err_fill(&v->err, ERR_INTERNAL, "QEMU %s%s", how, words);
+        err_fill(&v->err, ERR_INTERNAL, "%s", how);
     }
     if (v->destroying || starting) {
         vm_clean(v);
@@ -312,6 +319,7 @@ static void remove_run_dir(uv_work_t *work)
 {
     struct vmm *v = container_of(work, struct vmm, work);
     struct err err;
+    vm_group_remove(v);
     if (file_remove_tree(v->run_dir, &err) < 0)
         log_error("run directory is left", LOG_STR("id", v->id), LOG_STR("reason", err.msg));
     if (v->made_top && !v->ran && unlink(v->disk.top) < 0 && errno != ENOENT)

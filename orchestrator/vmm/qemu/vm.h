@@ -4,6 +4,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/sm.h"
+#include "orchestrator/cgroup/cgroup.h"
 #include "orchestrator/vmm/console.h"
 #include "orchestrator/vmm/jail.h"
 #include "orchestrator/vmm/process.h"
@@ -36,6 +37,8 @@ struct vmm_driver {
     const char *machine;
     struct jail_means means;
     struct vmm_host host;
+    const struct cgroups *cgroups; /* borrowed; never NULL */
+    struct vmm_allowance allowance;
     char *devices; /* vmm_devices_text() */
     unsigned ping_interval_ms, ping_deadline_ms;
 };
@@ -60,6 +63,7 @@ struct vmm {
     void (*destroyed)(void *user);
     void *destroyed_user;
     struct sm sm;
+    const struct cgroups *cgroups; /* borrowed: the VM may outlive its driver */
 
     char id[40];
     char run_dir[PATH_MAX];
@@ -150,6 +154,11 @@ void vm_kill_unanswering(struct vmm *v);
 void vm_forget_set(struct vmm *v, unsigned set);
 /* QEMU has stopped the VM since the host's disk is full, or the VM can write again. */
 void vm_note_disk(struct vmm *v, bool full);
+
+/* group.c */
+/* Make the VM's control group and put the process into it. */
+int vm_group_enter(const struct vmm *v, pid_t pid, struct err *err);
+void vm_group_remove(const struct vmm *v);
 
 /* prepare.c: runs on a worker. Makes v->child or sets *err; then the files are still there. */
 int vm_prepare(struct vmm *v, struct err *err);

@@ -43,6 +43,10 @@ static void test_defaults_are_as_documented_and_pass_the_check(void **state)
     assert_int_equal(c.memory_mb, 512);
     assert_int_equal(c.disk_mb, 4096);
     assert_false(c.ephemeral);
+    assert_string_equal(c.cgroup, "auto");
+    assert_int_equal(c.vmm_memory_mb, 512);
+    assert_int_equal(c.vmm_pids, 256);
+    assert_int_equal(c.vmm_cpus, 1);
     assert_int_equal(c.jail, geteuid() == 0);
     assert_true(config_is_loopback(&c));
     assert_int_equal(config_check(&c, &err), 0);
@@ -102,7 +106,10 @@ static void test_domain_follows_the_proxy_port_until_it_is_set(void **state)
 static void test_every_setting_refuses_what_it_cannot_be(void **state)
 {
     (void)state;
-    static const char *const bad[][2] = {
+    char long_path[200];
+    memset(long_path, '/', sizeof(long_path) - 1);
+    long_path[sizeof(long_path) - 1] = '\0';
+    const char *const bad[][2] = {
         { "data-dir", "relative" },
         { "data-dir", "" },
         { "host", "localhost" },
@@ -131,6 +138,15 @@ static void test_every_setting_refuses_what_it_cannot_be(void **state)
         { "pool-waiting", "-1" },
         { "default-timeout", "0" },
         { "max-lifetime", "1e9" },
+        { "cgroup", "" },
+        { "cgroup", "sandpit.slice" },
+        { "cgroup", "/" },
+        { "cgroup", "/a/../b" },
+        { "cgroup", long_path },
+        { "vmm-memory-mb", "127" },
+        { "vmm-memory-mb", "none" },
+        { "vmm-pids", "95" },
+        { "vmm-cpus", "-1" },
         { "uid-base", "0" },
         { "uid-base", "4294967294" },
         { "jail", "maybe" },
@@ -150,6 +166,21 @@ static void test_every_setting_refuses_what_it_cannot_be(void **state)
         assert_memory_equal(&before, &c, sizeof(c));
     }
     assert_int_equal(config_set(&c, "colour", "red", &err), -ENOENT);
+}
+
+static void test_limits_of_a_vmm_can_be_left_out(void **state)
+{
+    (void)state;
+    struct config c;
+    struct err err;
+    bool help;
+    assert_int_equal(parse(&c, &help, &err, "--cgroup=none", "--vmm-memory-mb=0", "--vmm-pids=0",
+                           "--vmm-cpus=0", NULL),
+                     0);
+    assert_string_equal(c.cgroup, "none");
+    assert_int_equal(c.vmm_memory_mb + c.vmm_pids + c.vmm_cpus, 0);
+    assert_int_equal(parse(&c, &help, &err, "--cgroup", "/a.slice/b", NULL), 0);
+    assert_string_equal(c.cgroup, "/a.slice/b");
 }
 
 static void test_environment_names_the_variable(void **state)
@@ -249,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_what_a_template_has_is_refused),
         cmocka_unit_test(test_domain_follows_the_proxy_port_until_it_is_set),
         cmocka_unit_test(test_every_setting_refuses_what_it_cannot_be),
+        cmocka_unit_test(test_limits_of_a_vmm_can_be_left_out),
         cmocka_unit_test(test_environment_names_the_variable),
         cmocka_unit_test(test_arguments_are_strict),
         cmocka_unit_test(test_check_finds_contradictions),

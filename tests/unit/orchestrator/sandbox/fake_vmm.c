@@ -264,6 +264,11 @@ void vmm_release(struct vmm *v)
     list_push_back(&fakes.orphans, &v->node);
 }
 
+void vmm_driver_tidy(const struct vmm_driver *d)
+{
+    (void)d;
+}
+
 void vmm_sweep(const char *run_dir, const struct vmm_record *record)
 {
     (void)record;

@@ -66,9 +66,9 @@ static void arm(const char *fault)
 
 static void test_each_failing_start_is_undone(void **state)
 {
-    static const char *const points[] = { "vmm.run_dir", "vmm.start",  "vmm.memory", "vmm.socket",
-                                          "vmm.overlay", "vmm.layer",  "vmm.spawn",  "vmm.record",
-                                          "vmm.qmp",     "vmm.console" };
+    static const char *const points[] = { "vmm.run_dir", "vmm.start", "vmm.memory", "vmm.socket",
+                                          "vmm.overlay", "vmm.layer", "vmm.spawn",  "vmm.record",
+                                          "vmm.cgroup",  "vmm.qmp",   "vmm.console" };
     static struct vm_run r;
     (void)state;
     NEED_FAULT_POINTS();

@@ -350,10 +350,10 @@ static void test_full_disk_is_waited_for(void **state)
 #define NEED_FAULT_POINTS() skip()
 #endif
 
-static const char *const fault_points[] = { "vmm.run_dir",  "vmm.memory",  "vmm.socket",
-                                            "vmm.template", "vmm.overlay", "vmm.spawn",
-                                            "vmm.record",   "vmm.qmp",     "vmm.console",
-                                            "vmm.set_link", "vmm.cont" };
+static const char *const fault_points[] = { "vmm.run_dir",  "vmm.memory",   "vmm.socket",
+                                            "vmm.template", "vmm.overlay",  "vmm.spawn",
+                                            "vmm.record",   "vmm.cgroup",   "vmm.qmp",
+                                            "vmm.console",  "vmm.set_link", "vmm.cont" };
 
 static void test_each_failing_step_is_undone(void **state)
 {

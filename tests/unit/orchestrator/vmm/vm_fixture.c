@@ -42,15 +42,14 @@ static void make_template(struct vm_fixture *f)
     snprintf(t->cmdline, sizeof(t->cmdline), "quiet loglevel=4");
 }
 
-void vm_fixture_init(struct vm_fixture *f, unsigned ping_interval_ms, unsigned ping_deadline_ms)
+void vm_fixture_init_with(struct vm_fixture *f, const struct vmm_driver_options *options)
 {
     *f = (struct vm_fixture){ 0 };
     struct err err;
-    struct vmm_driver_options o = { .loop = &f->loop,
-                                    .defer = &f->defer,
-                                    .accel = "tcg",
-                                    .ping_interval_ms = ping_interval_ms,
-                                    .ping_deadline_ms = ping_deadline_ms };
+    struct vmm_driver_options o = *options;
+    o.loop = &f->loop;
+    o.defer = &f->defer;
+    o.accel = "tcg";
     if (getenv("SANDPIT_TEST_DEBUG"))
         log_setup(LOG_LEVEL_DEBUG, "test_vm");
     make_template(f);
@@ -59,6 +58,13 @@ void vm_fixture_init(struct vm_fixture *f, unsigned ping_interval_ms, unsigned p
     defer_queue_init(&f->defer, &f->loop);
     if (vmm_driver_new(&f->driver, &o, &err) < 0)
         skip_all(err.msg);
+}
+
+void vm_fixture_init(struct vm_fixture *f, unsigned ping_interval_ms, unsigned ping_deadline_ms)
+{
+    const struct vmm_driver_options o = { .ping_interval_ms = ping_interval_ms,
+                                          .ping_deadline_ms = ping_deadline_ms };
+    vm_fixture_init_with(f, &o);
 }
 
 void vm_fixture_deinit(struct vm_fixture *f)

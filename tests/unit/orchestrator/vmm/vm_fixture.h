@@ -42,6 +42,8 @@ struct vm_run {
 /* Make the template (cached) and the driver with these ping times (0: defaults). Exits with code 77
  * and a reason when this host cannot run one. */
 void vm_fixture_init(struct vm_fixture *f, unsigned ping_interval_ms, unsigned ping_deadline_ms);
+/* The same with these options; loop, queue and accelerator are the fixture's. */
+void vm_fixture_init_with(struct vm_fixture *f, const struct vmm_driver_options *options);
 void vm_fixture_deinit(struct vm_fixture *f);
 
 /* After a test that may have failed: end its VM, empty the directory. */
