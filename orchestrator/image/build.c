@@ -36,7 +36,7 @@
     "sysctl.vm.compaction_proactiveness=0 sysctl.fs.inotify.max_user_watches=65536"
 
 /* Raised when the same inputs give another build than before. */
-#define BUILD_RECIPE "4"
+#define BUILD_RECIPE "5"
 
 #define SPACE_CACHE_MB 1500 /* free, when packages must be fetched and unpacked */
 

@@ -35,7 +35,7 @@
     "console=ttyS0 panic=1 reboot=t no_timer_check random.trust_cpu=on cryptomgr.notests"
 
 /* Mitigations guard branches of a processor that emulated code does not run on. */
-#define CMDLINE_EMULATED "mitigations=off "
+#define CMDLINE_EMULATED "mitigations=off tsc=reliable "
 
 const char *const qemu_machine_types[] = { "pc-i440fx-7.2", "pc-i440fx-8.2", "pc-i440fx-6.2",
                                            NULL };
@@ -183,12 +183,14 @@ static void add_disk(struct qemu_args *a, const struct vmm_disk *d)
 
 /* The card is there from the first day and its link is down; a hub port is a network of nothing. It
  * has no vnet header, so the guest negotiates what every back end can give it later. */
+/* A restored guest does not announce itself: nobody learns where it is by that. */
 static void add_network(struct qemu_args *a)
 {
     add2(a, "-netdev", "hubport,id=hub0,hubid=0");
     add2(a, "-device",
-         "virtio-net-pci,id=" QEMU_NIC_ID ",netdev=hub0,mac=" NIC_MAC ",romfile=,addr=" SLOT_NET
-         "," VIRTIO);
+         "virtio-net-pci,id=" QEMU_NIC_ID ",netdev=hub0,mac=" NIC_MAC
+         ",romfile=,guest_announce=off,"
+         "addr=" SLOT_NET "," VIRTIO);
 }
 
 static void add_small_devices(struct qemu_args *a)
