@@ -26,6 +26,7 @@
 struct daemon {
     struct config *config;
     uv_loop_t *loop;
+    struct loop_turn turn;
     struct defer_queue defer;
     struct cgroups cgroups;
     struct store *store;
@@ -139,7 +140,7 @@ static int listen_on(struct daemon *d, size_t n, uint16_t port, struct http_acce
 
 static int serve_node(struct daemon *d, struct err *err)
 {
-    struct node_options node = { .loop = d->loop,
+    struct node_options node = { .turn = &d->turn,
                                  .defer = &d->defer,
                                  .config = d->config,
                                  .store = d->store,
@@ -247,6 +248,7 @@ int daemon_run(struct config *config)
     struct err err;
     signal(SIGPIPE, SIG_IGN);
     raise_files();
+    loop_turn_init(&d.turn, d.loop);
     defer_queue_init(&d.defer, d.loop);
     if (open_all(&d, &err) < 0) {
         /* Nothing runs yet, and the process ends here: the system takes back what was opened. */
@@ -256,7 +258,8 @@ int daemon_run(struct config *config)
     watch_signal(&d, &d.on_term, SIGTERM);
     watch_signal(&d, &d.on_int, SIGINT);
     sandbox_host_recover(d.host, on_recovered, &d);
-    uv_run(d.loop, UV_RUN_DEFAULT);
+    loop_turn_run(&d.turn);
+    loop_turn_deinit(&d.turn);
     uv_loop_close(d.loop);
     log_info("stopped");
     return d.exit_code;

@@ -320,10 +320,11 @@ void node_call_await(struct node_server *s, int method)
     o->number = method;
     o->method = method < 0 ? NULL : &s->methods[method];
     o->pub.service = s->user;
-    o->started = NODE_OP_INIT(on_started);
-    o->sent = NODE_OP_INIT(on_sent);
-    o->ended = NODE_OP_INIT(on_ended);
-    o->closed = NODE_OP_INIT(on_closed);
+    bool quick = o->method && o->method->quick;
+    o->started = NODE_OP_INIT(on_started, quick);
+    o->sent = NODE_OP_INIT(on_sent, quick);
+    o->ended = NODE_OP_INIT(on_ended, true);
+    o->closed = NODE_OP_INIT(on_closed, quick);
     grpc_metadata_array_init(&o->metadata);
     grpc_call_details_init(&o->details);
     const char *name = o->method ? strrchr(o->method->path, '.') + 1 : "unknown";

@@ -1,6 +1,6 @@
 /*
- * One call of a method, as its handler sees it. A handler runs on the loop; it answers once, at
- * once or later, and never waits. What gRPC does with the call is behind this header.
+ * One call of a method, as its handler sees it. A handler runs in a turn of the loop; it answers
+ * once, at once or later, and never waits. What gRPC does with the call is behind this header.
  */
 #ifndef ORCHESTRATOR_NODE_CALL_H
 #define ORCHESTRATOR_NODE_CALL_H
@@ -20,6 +20,9 @@ struct node_method {
      * node_call_fail(). */
     void (*start)(struct node_call *c);
     bool stream;
+    /* The handler and its events keep to what a borrowed turn of the loop allows
+     * (common/io/loop_turn.h), and so are called without waking the loop. */
+    bool quick;
 };
 
 struct node_stream_events {

@@ -11,28 +11,28 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 
-#define METHOD(service, name, type, function)                                                      \
+#define METHOD(service, name, type, function, ...)                                                 \
     {                                                                                              \
-        "/sandpit.node.v1." service "/" name, &sandpit__node__v1__##type##__descriptor, function,  \
-            false                                                                                  \
+        .path = "/sandpit.node.v1." service "/" name,                                              \
+        .input = &sandpit__node__v1__##type##__descriptor, .start = (function), __VA_ARGS__        \
     }
 
 static const struct node_method methods[] = {
-    METHOD("InfoService", "Get", get_info_request, info_get),
+    METHOD("InfoService", "Get", get_info_request, info_get, .quick = true),
     METHOD("InfoService", "SetState", set_state_request, info_set_state),
     METHOD("KeyService", "Create", create_key_request, key_create),
     METHOD("KeyService", "List", list_keys_request, key_list),
     METHOD("KeyService", "Revoke", revoke_key_request, key_revoke),
     METHOD("SandboxService", "Create", create_sandbox_request, sandbox_service_create),
-    METHOD("SandboxService", "Get", get_sandbox_request, sandbox_service_get),
+    METHOD("SandboxService", "Get", get_sandbox_request, sandbox_service_get, .quick = true),
     METHOD("SandboxService", "List", list_sandboxes_request, sandbox_service_list),
     METHOD("SandboxService", "Update", update_sandbox_request, sandbox_service_update),
     METHOD("SandboxService", "Pause", pause_sandbox_request, sandbox_service_pause),
     METHOD("SandboxService", "Resume", resume_sandbox_request, sandbox_service_resume),
     METHOD("SandboxService", "Checkpoint", checkpoint_sandbox_request, sandbox_service_checkpoint),
     METHOD("SandboxService", "Delete", delete_sandbox_request, sandbox_service_delete),
-    { "/sandpit.node.v1.SandboxService/Watch",
-      &sandpit__node__v1__watch_sandboxes_request__descriptor, sandbox_service_watch, true },
+    METHOD("SandboxService", "Watch", watch_sandboxes_request, sandbox_service_watch,
+           .stream = true, .quick = true),
     { NULL },
 };
 
@@ -72,7 +72,7 @@ int node_new(struct node **out, const struct node_options *options, struct err *
     make_id(n);
     snprintf(path, sizeof(path), "%s/%s", config->data_dir, NODE_SOCKET_NAME);
     struct node_server_options server = {
-        .loop = options->loop, .methods = methods, .user = n, .socket_path = path
+        .turn = options->turn, .methods = methods, .user = n, .socket_path = path
     };
     if (config_has_node_tls(config)) {
         server.host = config->host;

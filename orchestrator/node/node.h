@@ -5,6 +5,7 @@
 #ifndef ORCHESTRATOR_NODE_NODE_H
 #define ORCHESTRATOR_NODE_NODE_H
 
+#include "common/io/loop_turn.h"
 #include "orchestrator/config.h"
 #include "orchestrator/node/socket_name.h"
 #include "orchestrator/sandbox/host.h"
@@ -14,7 +15,7 @@ struct vmm_host;
 struct node;
 
 struct node_options { /* all borrowed for the node's life */
-    uv_loop_t *loop;
+    struct loop_turn *turn;
     struct defer_queue *defer;
     const struct config *config;
     struct store *store;

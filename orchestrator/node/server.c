@@ -98,19 +98,19 @@ int node_server_new(struct node_server **out, const struct node_server_options *
         return err_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     s->methods = options->methods;
     s->user = options->user;
-    s->shutdown = NODE_OP_INIT(on_shut_down);
+    s->shutdown = NODE_OP_INIT(on_shut_down, false);
     list_init(&s->waiting);
     list_init(&s->active);
     gpr_set_log_function(on_grpc_log);
     gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
     grpc_init();
-    int rc = node_queue_init(&s->queue, options->loop);
+    int rc = node_queue_init(&s->queue, options->turn);
     if (rc < 0) {
         grpc_shutdown();
         free(s);
         return err_set(err, ERR_INTERNAL, -rc, "cannot make a wake-up: %s", uv_strerror(rc));
     }
-    uv_timer_init(options->loop, &s->grace);
+    uv_timer_init(options->turn->loop, &s->grace);
     s->server = create_server();
     grpc_server_register_completion_queue(s->server, s->queue.cq, NULL);
     int methods = 0;
@@ -127,7 +127,8 @@ int node_server_new(struct node_server **out, const struct node_server_options *
         for (int method = -1; method < methods; method++)
             node_call_await(s, method);
     if (rc == 0 && options->socket_path)
-        rc = node_socket_new(&s->socket, options->loop, options->socket_path, on_connected, s, err);
+        rc = node_socket_new(&s->socket, options->turn->loop, options->socket_path, on_connected, s,
+                             err);
     *out = s;
     return rc;
 }
@@ -159,6 +160,8 @@ void node_server_stop(struct node_server *s, unsigned grace_ms, void (*stopped)(
     s->stopping = true;
     s->stopped = stopped;
     s->stopped_user = user;
+    /* The end of the last call starts timers and closes handles. */
+    node_queue_nothing_quick(&s->queue);
     if (s->socket)
         node_socket_close(TAKE(s->socket));
     grpc_server_shutdown_and_notify(s->server, s->queue.cq, &s->shutdown);

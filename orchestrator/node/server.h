@@ -4,9 +4,8 @@
 #ifndef ORCHESTRATOR_NODE_SERVER_H
 #define ORCHESTRATOR_NODE_SERVER_H
 
+#include "common/io/loop_turn.h"
 #include "orchestrator/node/call.h"
-
-#include <uv.h>
 
 /* Of a request. */
 #define NODE_MESSAGE_MAX (4U << 20)
@@ -28,8 +27,8 @@ struct node_tls {
 };
 
 struct node_server_options {
-    uv_loop_t *loop;
-    const struct node_method *methods; /* borrowed for the server's life */
+    struct loop_turn *turn;
+    const struct node_method *methods; /* borrowed for the server's life, as the turn */
     void *user;                        /* for handlers, node_call.service */
     const char *socket_path;           /* of users root and the daemon's own alone */
     const char *host;                  /* of the listener with mutual TLS; NULL: none */
@@ -37,7 +36,7 @@ struct node_server_options {
     struct node_tls tls;
 };
 
-/* Listen and serve. 0, or a negative errno with err. */
+/* Listen and serve. Called in a turn of the loop, as all here. 0, or a negative errno with err. */
 int node_server_new(struct node_server **out, const struct node_server_options *options,
                     struct err *err);
 
