@@ -3,6 +3,7 @@ import json
 import os
 import re
 import subprocess
+import uuid
 
 import grpc
 import pytest
@@ -21,8 +22,8 @@ def node(daemon):
         yield n
 
 
-def create(node, **request):
-    return node.sandboxes.Create(pb.CreateSandboxRequest(template="base", **request),
+def create(node, template="base", **request):
+    return node.sandboxes.Create(pb.CreateSandboxRequest(template=template, **request),
                                  timeout=CREATE_S)
 
 
@@ -186,6 +187,64 @@ def test_pause_and_resume(daemon, node, box):
     assert succeeds("pause", ident, data_dir=daemon.data_dir) == f"{ident}\n"
     assert succeeds("resume", ident, data_dir=daemon.data_dir) == f"{ident}\n"
     watch.cancel()
+
+
+def checkpoint(node, **request):
+    return node.sandboxes.Checkpoint(pb.CheckpointSandboxRequest(**request), timeout=CREATE_S)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_checkpoint(daemon, node, box, named):
+    from e2b import Sandbox
+
+    source = Sandbox.connect(box.sandbox.id)
+    source.commands.run("echo before > /home/user/before; echo memory > /dev/shm/memory")
+    watch, _ = begin_watch(node, timeout=CREATE_S)
+    name = f"point-{uuid.uuid4().hex[:8]}" if named else ""
+    taken = checkpoint(node, id=box.sandbox.id, name=name)
+    made = None
+    try:
+        assert taken.name == (f"default/{name}" if named else "")
+        if named:
+            assert taken.snapshot_id == f"default/{name}:default"
+        assert node.sandboxes.Get(pb.GetSandboxRequest(id=box.sandbox.id)).sandbox == box.sandbox
+        source.files.write("/home/user/before", "after")
+
+        made = create(node, template=taken.snapshot_id, timeout_s=300, metadata={"who": "copy"})
+        assert made.sandbox.id != box.sandbox.id and made.sandbox.metadata == {"who": "copy"}
+        copy = Sandbox.connect(made.sandbox.id)
+        assert copy.files.read("/home/user/before") == "before\n"
+        assert copy.files.read("/dev/shm/memory") == "memory\n"
+        assert source.files.read("/home/user/before") == "after"
+        # A checkpoint changes no sandbox's state: the copy's create is what a watch sees.
+        seen = []
+        while not seen or seen[-1].kind != pb.EVENT_KIND_RUNNING:
+            seen.append(next(watch).event)
+        assert [e.sandbox_id for e in seen] == [made.sandbox.id] * 2
+        assert kinds(seen) == ["CREATED", "RUNNING"]
+    finally:
+        watch.cancel()
+        if made:
+            node.sandboxes.Delete(pb.DeleteSandboxRequest(id=made.sandbox.id), timeout=60)
+        assert Sandbox.delete_snapshot(taken.snapshot_id) is True
+    with pytest.raises(grpc.RpcError) as e:
+        create(node, template=taken.snapshot_id)
+    assert e.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_checkpoints_that_are_refused(node, box):
+    def refused(**request):
+        with pytest.raises(grpc.RpcError) as e:
+            checkpoint(node, **request)
+        return e.value.code(), e.value.details()
+
+    code, text = refused(id="i00")
+    assert code == grpc.StatusCode.NOT_FOUND and "i00" in text
+    code, text = refused(id=box.sandbox.id, name="no/such name")
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and text
+    node.sandboxes.Pause(pb.PauseSandboxRequest(id=box.sandbox.id), timeout=CREATE_S)
+    code, text = refused(id=box.sandbox.id)
+    assert code == grpc.StatusCode.ABORTED and box.sandbox.id in text
 
 
 def test_drain_with_pause(own_daemon):
