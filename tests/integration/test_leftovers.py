@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import sqlite3
 import subprocess
@@ -36,7 +37,7 @@ def memory_kb(daemon):
 
 
 def is_sanitized():
-    return b"__asan_init" in pathlib.Path(SANDPIT).read_bytes()
+    return re.search(b"__[at]san_init", pathlib.Path(SANDPIT).read_bytes()) is not None
 
 
 def create(d, **body):
