@@ -76,6 +76,24 @@ install_clients() {
     fi
 }
 
+# Releases of both clients that spell some calls as newer ones do not. After install_clients, whose
+# npm it takes. Sets $old_clients.
+install_old_clients() {
+    local key from=$top/tests/integration/old
+    key=$(cat "$from/requirements.txt" "$from"/package*.json | sha256sum | cut -c1-16)
+    old_clients=$cache/old-clients-$key
+    if [ ! -e "$old_clients/complete" ]; then
+        rm -rf "$old_clients" &&
+            /usr/bin/python3 -m venv "$old_clients/python" &&
+            "$old_clients/python/bin/pip" install -q --disable-pip-version-check \
+                -r "$from/requirements.txt" &&
+            mkdir -p "$old_clients/js" &&
+            cp "$from"/package*.json "$old_clients/js/" &&
+            (cd "$old_clients/js" && PATH=$clients/bin:$PATH npm ci --loglevel=error --no-audit --no-fund) &&
+            touch "$old_clients/complete"
+    fi
+}
+
 # The published Python client alone. Sets $clients.
 install_python_client() {
     local pin
