@@ -66,6 +66,19 @@ static const char *set_api_port(struct config *c, const char *value)
     return NULL;
 }
 
+static const char *set_metrics_port(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (strcmp(value, "none") == 0) {
+        c->metrics_port = CONFIG_NO_PORT;
+        return NULL;
+    }
+    if (!number(value, 0, UINT16_MAX, &n))
+        return "none, or a port from 0 (any free one) to 65535";
+    c->metrics_port = (int)n;
+    return NULL;
+}
+
 void config_set_proxy_port(struct config *c, uint16_t port)
 {
     c->proxy_port = port;
@@ -305,6 +318,7 @@ static const struct setting settings[] = {
     { "host", "ADDRESS", "where the listeners listen (127.0.0.1)", set_host },
     { "api-port", "PORT", "of the REST API (3000)", set_api_port },
     { "proxy-port", "PORT", "of the traffic to sandboxes (3002)", set_proxy_port },
+    { "metrics-port", "PORT", "of GET /metrics, for Prometheus (none)", set_metrics_port },
     { "node-port", "PORT", "of the node service with TLS (5008)", set_node_port },
     { "node-tls-cert", "FILE", "its certificate, PEM; with the next two: listen",
       set_node_tls_cert },
@@ -340,6 +354,7 @@ void config_defaults(struct config *c)
         .data_dir = "/var/lib/sandpit",
         .host = "127.0.0.1",
         .api_port = 3000,
+        .metrics_port = CONFIG_NO_PORT,
         .node_port = 5008,
         .accel = "auto",
         .memory_mb = 512,
@@ -481,6 +496,9 @@ int config_check(const struct config *c, struct err *err)
     if (c->api_port != 0 && c->api_port == c->proxy_port)
         return err_set(err, ERR_INVALID, EINVAL, "--api-port and --proxy-port are both %u",
                        (unsigned)c->api_port);
+    if (c->metrics_port > 0 && (c->metrics_port == c->api_port || c->metrics_port == c->proxy_port))
+        return err_set(err, ERR_INVALID, EINVAL, "--metrics-port and --%s-port are both %d",
+                       c->metrics_port == c->api_port ? "api" : "proxy", c->metrics_port);
     if (c->jail && geteuid() != 0)
         return err_set(err, ERR_INVALID, EPERM,
                        "--jail true needs root: VMs cannot be given users of their own");

@@ -16,6 +16,8 @@
 #define CONFIG_VMM_MEMORY_MIN_MB 128
 #define CONFIG_VMM_PIDS_MIN      96
 
+#define CONFIG_NO_PORT (-1)
+
 #define CONFIG_MAX_SPARES 64 /* of each kind, for each template */
 
 struct config {
@@ -23,6 +25,7 @@ struct config {
     char host[64];                 /* address of all listeners; 127.0.0.1 */
     uint16_t api_port;             /* 3000; 0: any free one */
     uint16_t proxy_port;           /* 3002; 0: any free one */
+    int metrics_port;              /* GET /metrics; 0: any free one; CONFIG_NO_PORT */
     uint16_t node_port;            /* 5008; of the node service with TLS; 0: any free one */
     /* Files in PEM; empty, all three: no listener but the data directory's socket. */
     char node_tls_cert[PATH_MAX], node_tls_key[PATH_MAX], node_tls_ca[PATH_MAX];

@@ -5,6 +5,8 @@
 #include "common/http/listener.h"
 #include "orchestrator/api/api.h"
 #include "orchestrator/cgroup/cgroup.h"
+#include "orchestrator/metrics/acceptor.h"
+#include "orchestrator/metrics/text.h"
 #include "orchestrator/node/node.h"
 #include "orchestrator/proxy/proxy.h"
 #include "orchestrator/sandbox/host.h"
@@ -22,6 +24,9 @@
 #define OWN_FILES         64
 #define FILES_PER_SANDBOX 16
 #define CONNECTIONS_MIN   16
+#define CLIENT_LISTENERS  2 /* the rest is for operators, and gets the least */
+
+enum listener { LISTENER_API, LISTENER_PROXY, LISTENER_METRICS, LISTENER_NR };
 
 struct daemon {
     struct config *config;
@@ -35,7 +40,8 @@ struct daemon {
     struct api *api;
     struct proxy *proxy;
     struct node *node;
-    struct http_listener *listeners[2];
+    struct metrics_acceptor metrics;
+    struct http_listener *listeners[LISTENER_NR];
     size_t open_listeners;
     uv_signal_t on_term, on_int;
     bool stopping;
@@ -119,22 +125,52 @@ static size_t connections_max(const struct daemon *d)
     if (getrlimit(RLIMIT_NOFILE, &files) < 0)
         return CONNECTIONS_MIN;
     rlim_t kept = OWN_FILES + (rlim_t)FILES_PER_SANDBOX * sandbox_host_capacity(d->host);
-    rlim_t left = files.rlim_cur > kept ? (files.rlim_cur - kept) / ARRAY_LEN(d->listeners) : 0;
+    rlim_t left = files.rlim_cur > kept ? (files.rlim_cur - kept) / CLIENT_LISTENERS : 0;
     if (left < CONNECTIONS_MIN)
         return CONNECTIONS_MIN;
     return left < HTTP_LISTENER_MAX ? (size_t)left : HTTP_LISTENER_MAX;
 }
 
-static int listen_on(struct daemon *d, size_t n, uint16_t port, struct http_acceptor *acceptor,
-                     struct err *err)
+static int listen_on(struct daemon *d, enum listener n, uint16_t port,
+                     struct http_acceptor *acceptor, struct err *err)
 {
     struct http_listener_options options = { .host = d->config->host,
                                              .port = port,
-                                             .max_connections = connections_max(d),
+                                             .max_connections = n < CLIENT_LISTENERS
+                                                                    ? connections_max(d)
+                                                                    : CONNECTIONS_MIN,
                                              .server = { .acceptor = acceptor, .h2c = true } };
     int rc = http_listener_new(&d->listeners[n], d->loop, &d->defer, &options, err);
     if (rc == 0)
         d->open_listeners++;
+    return rc;
+}
+
+static void write_metrics(void *user, struct buf *out)
+{
+    static const char name[] = "sandpit_info";
+    const struct daemon *d = user;
+    const struct vmm_host *vmm = vmm_driver_host(d->driver);
+    const struct metrics_label labels[] = { { "version", SANDPIT_VERSION },
+                                            { "accelerator", vmm->accelerator },
+                                            { "vmm", vmm->version },
+                                            { "cgroups", vmm->cgroups } };
+    metrics_family(out, name, "gauge", "Always 1; what this daemon is.");
+    metrics_value(out, name, labels, ARRAY_LEN(labels), 1);
+    sandbox_host_write_metrics(d->host, out);
+}
+
+/* For operators alone, so never on a port that clients know. */
+static int serve_metrics(struct daemon *d, struct err *err)
+{
+    int port = d->config->metrics_port;
+    if (port == CONFIG_NO_PORT)
+        return 0;
+    metrics_acceptor_init(&d->metrics, write_metrics, d);
+    int rc = listen_on(d, LISTENER_METRICS, (uint16_t)port, &d->metrics.acceptor, err);
+    if (rc == 0)
+        log_info("metrics are served",
+                 LOG_INT("port", http_listener_port(d->listeners[LISTENER_METRICS])));
     return rc;
 }
 
@@ -160,14 +196,14 @@ static void on_recovered(void *user, const struct err *err)
     }
     if (d->stopping)
         return;
-    if (listen_on(d, 0, d->config->api_port, api_acceptor(d->api), &why) < 0 ||
-        listen_on(d, 1, d->config->proxy_port, proxy_acceptor(d->proxy), &why) < 0 ||
-        serve_node(d, &why) < 0) {
+    if (listen_on(d, LISTENER_API, d->config->api_port, api_acceptor(d->api), &why) < 0 ||
+        listen_on(d, LISTENER_PROXY, d->config->proxy_port, proxy_acceptor(d->proxy), &why) < 0 ||
+        serve_metrics(d, &why) < 0 || serve_node(d, &why) < 0) {
         log_error("cannot listen", LOG_STR("reason", why.msg));
         stop(d, 1);
         return;
     }
-    config_set_proxy_port(d->config, http_listener_port(d->listeners[1]));
+    config_set_proxy_port(d->config, http_listener_port(d->listeners[LISTENER_PROXY]));
     const struct vmm_host *vmm = vmm_driver_host(d->driver);
     if (!vmm->kvm)
         log_warn("sandboxes run under software emulation: everything in them is slower",
@@ -181,8 +217,8 @@ static void on_recovered(void *user, const struct err *err)
         log_warn("listening beyond loopback without TLS: put a TLS front end before it",
                  LOG_STR("host", d->config->host));
     log_info("sandpit is ready", LOG_STR("host", d->config->host),
-             LOG_INT("api_port", http_listener_port(d->listeners[0])),
-             LOG_INT("proxy_port", http_listener_port(d->listeners[1])),
+             LOG_INT("api_port", http_listener_port(d->listeners[LISTENER_API])),
+             LOG_INT("proxy_port", http_listener_port(d->listeners[LISTENER_PROXY])),
              LOG_INT("node_port", node_port(d->node)), LOG_STR("accelerator", vmm->accelerator),
              LOG_STR("vmm", vmm->version), LOG_STR("machine", vmm->machine),
              LOG_STR("cgroups", vmm->cgroups),

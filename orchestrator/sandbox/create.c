@@ -79,7 +79,8 @@ struct create {
     unsigned timeout_s, clock_tries;
     char template_ref[TEMPLATE_REF_MAX + 1];
     struct sandbox_timings timings;
-    int64_t phase_began;
+    enum sandbox_operation kind;
+    int64_t began_ns, phase_began;
     sandbox_created_cb done;
     void *user;
 };
@@ -206,10 +207,13 @@ static bool take_shape(struct create *op)
 
 static void start_restore(struct create *op)
 {
-    struct sandbox_own *spare = pool_claim(op->host, op->source);
+    bool hot;
+    struct sandbox_own *spare = pool_claim(op->host, op->source, &hot);
     charge(op, SANDBOX_PHASE_QUEUE);
-    if (spare)
+    if (spare) {
+        op->kind = hot ? OPERATION_CREATE_HOT : OPERATION_CREATE_WAITING;
         take_spare(op, spare);
+    }
     if (!take_shape(op))
         return;
     restore_start(op->own, op->source, RESTORE_RUNNING, &op->timings, on_restored, op);
@@ -228,6 +232,7 @@ static void on_boot(struct vmm *v, const struct err *err)
 static void start_boot(struct create *op)
 {
     struct sandbox_own *own = op->own;
+    op->kind = OPERATION_CREATE_BOOT;
     charge(op, SANDBOX_PHASE_QUEUE);
     if (!take_shape(op))
         return;
@@ -358,6 +363,7 @@ static void finish(struct create *op)
     list_remove(&op->node);
     defer_cancel(&op->step);
     op->own->create = NULL;
+    metrics_operation(&h->metrics, op->kind, &op->timings, op->began_ns, &op->err);
     if (op->err.code) {
         log_warn("sandbox was not created", LOG_STR("sandbox_id", sb->id),
                  LOG_STR("reason", op->err.msg));
@@ -500,7 +506,7 @@ static struct create *create_new(struct sandbox_host *h, unsigned timeout_s,
     op->timeout_s = timeout_s;
     op->done = done;
     op->user = user;
-    op->phase_began = clock_mono_ns();
+    op->began_ns = op->phase_began = clock_mono_ns();
     return op;
 }
 
@@ -556,5 +562,6 @@ void create_from_source(struct sandbox_host *h, const struct sandbox_own *like,
     sb->auto_resume = like->sb.auto_resume;
     sandbox_make_tokens(sb, like->sb.traffic_token[0] == '\0');
     op->source = source_ref(source);
+    op->kind = OPERATION_CREATE_FORK;
     create_begin(op);
 }

@@ -4,6 +4,8 @@
  */
 #include "orchestrator/sandbox/checkpoint.h"
 
+#include "common/base/clock.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -20,6 +22,7 @@ struct fork {
     struct checkpoint *checkpoint;
     struct source *source;
     struct sandbox_timings timings;
+    int64_t began_ns;
     char snapshot_id[ID_UUID_SIZE], layer_id[ID_UUID_SIZE];
     unsigned timeout_s, count, left;
     struct fork_child *children;
@@ -35,6 +38,7 @@ static void finish(struct fork *f)
         abort(); /* nobody could be told */
     for (unsigned i = 0; i < f->count; i++)
         results[i] = f->children[i].result;
+    metrics_operation(&f->host->metrics, OPERATION_FORK, &f->timings, f->began_ns, &f->err);
     f->done(f->user, results, f->err.code ? 0 : f->count, &f->timings,
             f->err.code ? &f->err : NULL);
     for (unsigned i = 0; i < f->count; i++)
@@ -126,6 +130,7 @@ void sandbox_fork(struct sandbox_host *h, const char *id, const char *team_id, u
         abort(); /* nobody could be told */
     *f = (struct fork){ .host = h,
                         .parent = sb,
+                        .began_ns = clock_mono_ns(),
                         .timeout_s = timeout_s,
                         .count = count,
                         .children = children,

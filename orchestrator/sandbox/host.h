@@ -45,6 +45,10 @@ struct sandbox_usage {
 };
 void sandbox_host_usage(const struct sandbox_host *h, struct sandbox_usage *out);
 
+/* What operators watch, in Prometheus' text format. */
+struct buf;
+void sandbox_host_write_metrics(const struct sandbox_host *h, struct buf *out);
+
 /* The shape of a new sandbox, after the configuration and the host's abilities. */
 unsigned sandbox_host_vcpus(const struct sandbox_host *h);
 

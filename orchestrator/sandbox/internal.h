@@ -6,6 +6,7 @@
 #include "common/base/map.h"
 #include "orchestrator/sandbox/events.h"
 #include "orchestrator/sandbox/host.h"
+#include "orchestrator/sandbox/metrics.h"
 #include "orchestrator/sandbox/source.h"
 #include "orchestrator/store/ids.h"
 #include "orchestrator/store/store.h"
@@ -41,6 +42,7 @@ struct sandbox_host {
     bool recovering, stopping, kill_all;
     bool draining; /* no new sandboxes until the operator says so */
     struct event_log events;
+    struct sandbox_metrics metrics;
     struct list watchers; /* struct sandbox_watcher */
     void (*on_stopped)(void *user);
     void *stop_user;

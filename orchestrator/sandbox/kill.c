@@ -28,6 +28,7 @@ struct kill {
     struct sandbox_own *own;
     struct list waiters;
     struct deferred step;
+    int64_t began_ns;
     char console[DEATH_CONSOLE_MAX + 1]; /* the guest's last words */
 };
 
@@ -45,6 +46,8 @@ static void on_recorded(void *user, const struct err *err)
         sandbox_drop_snapshot(h, k->own->snapshot_id);
     sandbox_collect(h);
     sm_move(&sb->sm, SANDBOX_ENDED);
+    metrics_operation(&h->metrics, OPERATION_KILL, NULL, k->began_ns, err);
+    metrics_ended(&h->metrics, k->own->end_reason);
     sandbox_event(sb, SANDBOX_EVENT_ENDED, k->own->end_reason, k->own->end_detail);
     list_remove(&k->node);
     list_for_each_safe (node, &k->waiters) {
@@ -112,6 +115,7 @@ void sandbox_end(struct sandbox *sb, const char *reason, const char *detail, con
     if (!k)
         abort(); /* a sandbox that cannot be ended would run for ever */
     k->own = own;
+    k->began_ns = clock_mono_ns();
     own->kill = k;
     list_init(&k->waiters);
     add_waiter(k, done, user);

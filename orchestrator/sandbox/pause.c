@@ -66,7 +66,7 @@ struct pause {
     struct deferred step;
     struct guest_call *call;
     struct sandbox_timings timings;
-    int64_t phase_began;
+    int64_t began_ns, phase_began;
     struct saving saving;
     bool memory, require_healthy;
     bool stopped, drained;
@@ -206,8 +206,11 @@ static void tell(struct pause *op)
 {
     sandbox_paused_cb done = op->done;
     op->done = NULL;
-    if (done)
-        done(op->user, &op->timings, op->err.code ? &op->err : NULL);
+    if (!done)
+        return;
+    metrics_operation(&op->own->sb.host->metrics, OPERATION_PAUSE, &op->timings, op->began_ns,
+                      &op->err);
+    done(op->user, &op->timings, op->err.code ? &op->err : NULL);
 }
 
 /* It is written down: whatever becomes of the VM from here on does not matter. */
@@ -422,7 +425,7 @@ void sandbox_pause(struct sandbox_host *h, const char *id, const char *team_id,
     op->require_healthy = spec->require_healthy;
     op->done = done;
     op->user = user;
-    op->phase_began = clock_mono_ns();
+    op->began_ns = op->phase_began = clock_mono_ns();
     id_uuid(op->snapshot_id);
     saving_init(&op->saving);
     transition_begin(op->own, TRANSITION_PAUSE);

@@ -329,7 +329,17 @@ static void refill_soon(struct pool *p, unsigned ms)
         uv_timer_start(&p->timer, on_timer, ms, 0);
 }
 
-struct sandbox_own *pool_claim(struct sandbox_host *h, const struct source *source)
+void pool_size(const struct sandbox_host *h, struct pool_size *out)
+{
+    *out = (struct pool_size){ 0 };
+    list_for_each (node, &h->pool->spares) {
+        const struct spare *s = container_of(node, struct spare, node);
+        if (sm_state(&s->sm) == SPARE_READY)
+            (*(s->hot ? &out->hot : &out->waiting))++;
+    }
+}
+
+struct sandbox_own *pool_claim(struct sandbox_host *h, const struct source *source, bool *hot)
 {
     struct spare *best = NULL;
     list_for_each (node, &h->pool->spares) {
@@ -341,6 +351,7 @@ struct sandbox_own *pool_claim(struct sandbox_host *h, const struct source *sour
     if (!best)
         return NULL;
     struct sandbox_own *own = best->own;
+    *hot = best->hot;
     own->spare = NULL;
     list_remove(&best->node);
     source_unref(best->source);

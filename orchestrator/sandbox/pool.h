@@ -13,9 +13,15 @@
 
 struct pool *pool_new(struct sandbox_host *h);
 
-/* A spare for this source, a hot one first, or NULL. The caller's from now on: its own->create is
- * set next; restore_start() takes it the rest of the way. */
-struct sandbox_own *pool_claim(struct sandbox_host *h, const struct source *source);
+/* A spare for this source, a hot one first, or NULL; which, into *hot. The caller's from now on:
+ * its own->create is set next; restore_start() takes it the rest of the way. */
+struct sandbox_own *pool_claim(struct sandbox_host *h, const struct source *source, bool *hot);
+
+/* How many spares are ready. */
+struct pool_size {
+    size_t hot, waiting;
+};
+void pool_size(const struct sandbox_host *h, struct pool_size *out);
 
 /* A sandbox was made from this source: spares for the next one are made in the background. */
 void pool_used(struct sandbox_host *h, struct source *source);

@@ -166,6 +166,7 @@ static void give_up(struct recover *r, const struct store_sandbox *row, const ch
     log_warn("sandbox was lost while no daemon ran", LOG_STR("sandbox_id", row->id),
              LOG_STR("reason", detail));
     sweep(row);
+    metrics_ended(&r->host->metrics, death.reason);
     store_sandbox_end(r->host->store, &death, on_ended, r);
 }
 

@@ -79,7 +79,7 @@ struct resume {
     struct deferred step;
     struct guest_call *call;
     struct sandbox_timings timings;
-    int64_t phase_began;
+    int64_t began_ns, phase_began;
     int64_t timeout_s, paused_ns;
     unsigned clock_tries;
     bool reboot;
@@ -346,6 +346,8 @@ static void finish(struct resume *op)
     struct sandbox_own *own = op->own;
     own->operation = NULL;
     own->vm_ended = NULL;
+    metrics_operation(&own->sb.host->metrics, op->reboot ? OPERATION_RESUME_BOOT : OPERATION_RESUME,
+                      &op->timings, op->began_ns, &op->err);
     settle(op);
     list_for_each_safe (node, &op->joiners) {
         struct joiner *j = container_of(node, struct joiner, node);
@@ -461,7 +463,7 @@ static void resume_begin(struct sandbox_own *own, int64_t timeout_s, bool reboot
     op->timeout_s = timeout_s;
     op->reboot = reboot || sb->filesystem_only;
     op->paused_ns = sb->end_ns;
-    op->phase_began = clock_mono_ns();
+    op->began_ns = op->phase_began = clock_mono_ns();
     list_init(&op->joiners);
     join(op, done, user);
     transition_begin(own, TRANSITION_RESUME);

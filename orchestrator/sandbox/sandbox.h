@@ -43,6 +43,8 @@ struct sandbox_timings {
     uint32_t us[SANDBOX_PHASE_NR];
 };
 
+const char *sandbox_phase_name(enum sandbox_phase phase);
+
 /* The value of a Server-Timing field: "queue;dur=0.4, vmm;dur=31.0"; phases that took no time are
  * left out. Returns its length. */
 size_t sandbox_timings_text(const struct sandbox_timings *t, char *out, size_t n);

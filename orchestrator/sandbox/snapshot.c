@@ -16,6 +16,7 @@ struct snapshot {
     char team_id[TEAM_ID_SIZE];
     char name[TEMPLATE_REF_MAX + 1]; /* empty: none */
     struct store_snapshot published;
+    int64_t began_ns;
     struct err err;
     sandbox_snapshotted_cb done;
     void *user;
@@ -77,6 +78,8 @@ static void on_done(void *user, const struct sandbox_timings *t, const struct er
 {
     struct snapshot *s = user;
     const struct store_snapshot *p = &s->published;
+    if (s->began_ns)
+        metrics_operation(&s->host->metrics, OPERATION_SNAPSHOT, t, s->began_ns, err);
     s->done(s->user, err ? NULL : p->id, err || !p->name[0] ? NULL : p->name, t, err);
     free(s);
 }
@@ -102,6 +105,7 @@ void sandbox_snapshot(struct sandbox_host *h, const char *id, const char *team_i
         defer(h->defer, &s->refused, on_refused);
         return;
     }
+    s->began_ns = clock_mono_ns();
     memcpy(s->team_id, sb->team_id, sizeof(s->team_id));
     snprintf(s->name, sizeof(s->name), "%s", spec->name ? spec->name : "");
     checkpoint_start(sb, spec->memory, spec->require_healthy, on_publish, on_done, s);

@@ -8,6 +8,11 @@ static const char *const phase_names[SANDBOX_PHASE_NR] = {
     [SANDBOX_PHASE_INIT] = "init",       [SANDBOX_PHASE_SAVE] = "save",
 };
 
+const char *sandbox_phase_name(enum sandbox_phase phase)
+{
+    return phase_names[phase];
+}
+
 size_t sandbox_timings_text(const struct sandbox_timings *t, char *out, size_t n)
 {
     size_t at = 0;

@@ -36,6 +36,7 @@ static void test_defaults_are_as_documented_and_pass_the_check(void **state)
     assert_int_equal(c.api_port, 3000);
     assert_int_equal(c.proxy_port, 3002);
     assert_int_equal(c.node_port, 5008);
+    assert_int_equal(c.metrics_port, CONFIG_NO_PORT);
     assert_false(config_has_node_tls(&c));
     assert_string_equal(c.domain, "localhost:3002");
     assert_int_equal(c.default_timeout_s, 300);
@@ -120,6 +121,8 @@ static void test_every_setting_refuses_what_it_cannot_be(void **state)
         { "api-port", "" },
         { "proxy-port", "0x10" },
         { "node-port", "65536" },
+        { "metrics-port", "" },
+        { "metrics-port", "65536" },
         { "node-tls-cert", "" },
         { "domain", "" },
         { "domain", "a b" },
@@ -229,6 +232,12 @@ static void test_check_finds_contradictions(void **state)
     assert_int_equal(config_check(&c, &err), -EINVAL);
     c.api_port = c.proxy_port = 0;
     assert_int_equal(config_check(&c, &err), 0);
+    c.metrics_port = 0; /* any free one is never that of another */
+    assert_int_equal(config_check(&c, &err), 0);
+    c.metrics_port = c.proxy_port = 4000;
+    assert_int_equal(config_check(&c, &err), -EINVAL);
+    assert_string_equal(err.msg, "--metrics-port and --proxy-port are both 4000");
+    c.proxy_port = 0;
     memset(c.data_dir + 1, 'x', 68);
     c.data_dir[68] = '\0';
     assert_int_equal(config_check(&c, &err), 0);
