@@ -3,6 +3,7 @@
 #include "common/base/fileio.h"
 #include "orchestrator/image/command.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 
@@ -26,6 +27,21 @@ bool apt_parse_dependency(struct str text, char out[static APT_PACKAGE_MAX])
                 return false;
         }
         return n > 0 && str_copy((struct str){ line.p, n }, out, APT_PACKAGE_MAX);
+    }
+    return false;
+}
+
+bool apt_parse_version(struct str text, char out[static APT_PACKAGE_MAX])
+{
+    while (text.p) {
+        struct str line = str_split(&text, '\n');
+        if (!str_starts(line, STR("Version: ")))
+            continue;
+        line = str_from(line, 9);
+        for (size_t i = 0; i < line.n; i++)
+            if (!isalnum((unsigned char)line.p[i]) && !strchr(".+-~:", line.p[i]))
+                return false;
+        return line.n > 0 && str_copy(line, out, APT_PACKAGE_MAX);
     }
     return false;
 }
@@ -130,12 +146,29 @@ int apt_update(struct apt *a, const char *dir, struct err *err)
     return rc;
 }
 
+/* What apt tells of the newest version of a package. */
+static int show(const struct apt *a, const char *package, struct buf *text, struct err *err)
+{
+    const char *const argv[] = { "apt-cache", "show", "--no-all-versions", package, NULL };
+    return run_apt(a, argv, NULL, text, err);
+}
+
+int apt_version(const struct apt *a, const char *package, char out[static APT_PACKAGE_MAX],
+                struct err *err)
+{
+    struct buf text = { 0 };
+    int rc = show(a, package, &text, err);
+    if (rc == 0 && !apt_parse_version(buf_str(&text), out))
+        rc = err_set(err, ERR_NOT_FOUND, ENOENT, "apt tells no version of %s", package);
+    buf_deinit(&text);
+    return rc;
+}
+
 int apt_first_dependency(const struct apt *a, const char *package, char out[static APT_PACKAGE_MAX],
                          struct err *err)
 {
-    const char *const argv[] = { "apt-cache", "show", "--no-all-versions", package, NULL };
     struct buf text = { 0 };
-    int rc = run_apt(a, argv, NULL, &text, err);
+    int rc = show(a, package, &text, err);
     if (rc == 0 && !apt_parse_dependency(buf_str(&text), out))
         rc = err_set(err, ERR_NOT_FOUND, ENOENT, "the package %s depends on nothing", package);
     buf_deinit(&text);

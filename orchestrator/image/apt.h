@@ -30,6 +30,10 @@ int apt_update(struct apt *a, const char *dir, struct err *err);
 int apt_first_dependency(const struct apt *a, const char *package, char out[static APT_PACKAGE_MAX],
                          struct err *err);
 
+/* The version of a package that would be fetched. */
+int apt_version(const struct apt *a, const char *package, char out[static APT_PACKAGE_MAX],
+                struct err *err);
+
 /* Fetch the package's file into `dir`, which holds no other; its path into out. */
 int apt_download(const struct apt *a, const char *package, const char *dir,
                  char out[static PATH_MAX], struct err *err);
@@ -37,6 +41,9 @@ int apt_download(const struct apt *a, const char *package, const char *dir,
 /* For apt's other users: the first dependency in the text that `apt-cache show` prints. false when
  * there is none or it is no package's name. */
 bool apt_parse_dependency(struct str text, char out[static APT_PACKAGE_MAX]);
+
+/* The version in the same text; false when there is none, or not a plain one. */
+bool apt_parse_version(struct str text, char out[static APT_PACKAGE_MAX]);
 
 /* Take the archives of APT_SUITE out of "ORIGIN URI SUITE COMPONENT" lines, each once. */
 void apt_parse_sources(struct apt *a, struct str text);

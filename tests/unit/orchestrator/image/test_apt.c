@@ -47,11 +47,24 @@ static void test_dependency_is_the_first_package(void **state)
     assert_false(apt_parse_dependency(STR("Depends: -o=x\n"), name));
 }
 
+static void test_version_is_the_newest(void **state)
+{
+    (void)state;
+    char version[APT_PACKAGE_MAX];
+    assert_true(
+        apt_parse_version(STR("Package: x\nVersion: 1:6.1~rc1-3+deb12u1\nVersion: 5\n"), version));
+    assert_string_equal(version, "1:6.1~rc1-3+deb12u1");
+    assert_false(apt_parse_version(STR("Package: x\n"), version));
+    assert_false(apt_parse_version(STR("Version: \n"), version));
+    assert_false(apt_parse_version(STR("Version: ../x\n"), version));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sources_are_debians_of_our_suite),
         cmocka_unit_test(test_sources_are_bounded),
+        cmocka_unit_test(test_version_is_the_newest),
         cmocka_unit_test(test_dependency_is_the_first_package),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
