@@ -220,7 +220,7 @@ static void on_recovered(void *user, const struct err *err)
              LOG_INT("api_port", http_listener_port(d->listeners[LISTENER_API])),
              LOG_INT("proxy_port", http_listener_port(d->listeners[LISTENER_PROXY])),
              LOG_INT("node_port", node_port(d->node)), LOG_STR("accelerator", vmm->accelerator),
-             LOG_STR("vmm", vmm->version), LOG_STR("machine", vmm->machine),
+             LOG_STR("vmm", vmm->version), LOG_STR("machine", vmm->machine[VMM_BOARD_PC]),
              LOG_STR("cgroups", vmm->cgroups),
              LOG_INT("sandboxes", sandbox_host_count(d->host, NULL)));
 }

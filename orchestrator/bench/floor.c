@@ -42,6 +42,7 @@ struct floor {
 static int prepare(struct floor *f, const char *build, const char *dir, struct err *err)
 {
     char snapshot[PATH_MAX];
+    struct image_manifest image;
     AUTO_CLOSE int snapshot_fd = -1;
     if (snprintf(snapshot, sizeof(snapshot), "%s/" IMAGE_DIR_SNAPSHOT, build) >= PATH_MAX ||
         snprintf(f->rootfs, sizeof(f->rootfs), "%s/" IMAGE_FILE_ROOTFS, build) >= PATH_MAX ||
@@ -49,7 +50,9 @@ static int prepare(struct floor *f, const char *build, const char *dir, struct e
         snprintf(f->top, sizeof(f->top), "%s/top.qcow2", dir) >= PATH_MAX ||
         snprintf(f->run_dir, sizeof(f->run_dir), "%s/vm", dir) >= PATH_MAX)
         return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", dir);
-    int rc = single_vm_open(&f->vm, f->o->accel, err);
+    int rc = image_manifest_load(build, &image, err);
+    if (rc == 0)
+        rc = single_vm_open(&f->vm, f->o->accel, err);
     if (rc == 0)
         rc = snapshot_open(snapshot, &f->manifest, &snapshot_fd, &f->state_fd, err);
     if (rc == 0)
@@ -63,6 +66,7 @@ static int prepare(struct floor *f, const char *build, const char *dir, struct e
     f->config = (struct vmm_config){
         .id = "floor",
         .run_dir = f->run_dir,
+        .template = { .board = image_board(&image) },
         .disk = { .rootfs = f->rootfs, .layers = { f->layer }, .nlayers = 1, .top = f->top },
         .vcpus = f->manifest.vcpus,
         .memory_mb = f->manifest.memory_mb,

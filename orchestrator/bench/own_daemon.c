@@ -60,8 +60,7 @@ static int find_template(struct own_daemon *d, const char *data_dir, struct stor
     snprintf(d->build, sizeof(d->build), "%s", build->dir);
     d->vcpus = (unsigned)m.vcpus;
     d->memory_mb = (unsigned)m.memory_mb;
-    snprintf(d->kernel, sizeof(d->kernel), "%s",
-             strstr(m.kernel_version, "cloud") ? "debian" : "micro");
+    snprintf(d->kernel, sizeof(d->kernel), "%s", image_kernel_name(m.kernel_kind));
     return 0;
 }
 

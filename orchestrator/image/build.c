@@ -19,6 +19,7 @@
 #include "orchestrator/image/image.h"
 #include "orchestrator/image/initramfs.h"
 #include "orchestrator/image/kernel.h"
+#include "orchestrator/image/kernel_micro.h"
 #include "orchestrator/image/program.h"
 #include "orchestrator/image/publication.h"
 #include "orchestrator/image/rootfs.h"
@@ -54,7 +55,8 @@ struct build {
     char kernel_key[CACHE_KEY_SIZE], rootfs_key[CACHE_KEY_SIZE], key[CACHE_KEY_SIZE];
     char kernel_dir[PATH_MAX], rootfs_dir[PATH_MAX];
     bool has_kernel, has_rootfs;
-    char work[PATH_MAX]; /* the tree that is baked; empty: none */
+    bool may_have_kernel; /* unless there is a newer one */
+    char work[PATH_MAX];  /* the tree that is baked; empty: none */
     struct publication publication;
     struct image_manifest manifest;
     struct image_result *out;
@@ -155,9 +157,33 @@ static int make_cached(struct build *b, const char *step, const char *key,
     return rc;
 }
 
+static bool is_micro(const struct build *b)
+{
+    return b->o->kernel == IMAGE_KERNEL_MICRO;
+}
+
+/* Of the step, in the cache: the result of one kernel stays when another is made. */
+static const char *kernel_step(const struct build *b)
+{
+    return is_micro(b) ? "micro-kernel" : "kernel";
+}
+
 static int do_kernel(struct build *b, const char *work, struct err *err)
 {
-    return kernel_make(&b->apt, work, err);
+    return is_micro(b) ? kernel_micro_make(&b->apt, work, err) : kernel_make(&b->apt, work, err);
+}
+
+/* Minutes of building are spent only for a source that is another. */
+static int make_kernel(struct build *b, struct err *err)
+{
+    int rc = 0;
+    if (b->may_have_kernel)
+        rc = kernel_micro_is_newest(&b->apt, b->kernel_dir, &b->has_kernel, err);
+    if (rc == 0 && !b->has_kernel && is_micro(b))
+        rc = publication_check_space(b->cache.dir, KERNEL_MICRO_SPACE_MB, err);
+    if (rc < 0 || b->has_kernel)
+        return rc;
+    return make_cached(b, kernel_step(b), b->kernel_key, do_kernel, b->kernel_dir, err);
 }
 
 static int do_rootfs(struct build *b, const char *work, struct err *err)
@@ -203,7 +229,7 @@ static int gather_cached(struct build *b, struct err *err)
         return rc;
     begin(b, "kernel");
     if (!b->has_kernel)
-        rc = make_cached(b, "kernel", b->kernel_key, do_kernel, b->kernel_dir, err);
+        rc = make_kernel(b, err);
     if (rc < 0)
         return rc;
     tell_kernel(b, b->has_kernel ? IMAGE_STEP_CACHED : IMAGE_STEP_DONE);
@@ -333,6 +359,7 @@ static void fill_manifest(struct build *b)
     snprintf(m->cmdline, sizeof(m->cmdline), CMDLINE);
     memcpy(m->envd_version, b->envd.version, sizeof(m->envd_version));
     clock_rfc3339(clock_wall_ns(), m->created);
+    m->kernel_kind = b->o->kernel;
     m->disk_mb = b->o->disk_mb;
     m->memory_mb = b->o->memory_mb;
 }
@@ -415,16 +442,24 @@ static int check_options(const struct image_options *o, struct err *err)
 }
 
 /* What is there already, and so how many steps there will be. */
-static void plan(struct build *b)
+static int plan(struct build *b, struct err *err)
 {
-    kernel_key(b->kernel_key);
+    int rc = 0;
+    if (is_micro(b))
+        rc = kernel_micro_key(b->cache.log, b->kernel_key, err);
+    else
+        kernel_key(b->kernel_key);
+    if (rc < 0)
+        return rc;
     rootfs_key(b->rootfs_key);
-    bool kernel = cache_has(&b->cache, "kernel", b->kernel_key, b->kernel_dir);
+    bool kernel = cache_has(&b->cache, kernel_step(b), b->kernel_key, b->kernel_dir);
     bool rootfs = cache_has(&b->cache, "rootfs", b->rootfs_key, b->rootfs_dir);
     b->has_kernel = kernel && !b->o->refresh;
+    b->may_have_kernel = kernel && is_micro(b);
     b->has_rootfs = rootfs && !b->o->refresh;
     bool lists = !b->has_kernel || (!b->has_rootfs && !b->o->rootfs);
     b->steps = (lists ? 1U : 0U) + 1 + (b->o->rootfs ? 0U : 1U) + 4;
+    return is_micro(b) && !b->has_kernel ? kernel_micro_check_tools(b->cache.log, err) : 0;
 }
 
 /* Before minutes are spent: everything that a step will run. */
@@ -457,8 +492,9 @@ static int build_in_cache(struct build *b, struct err *err)
         rc = program_load(&b->envd, path, b->cache.log, err);
     if (rc < 0)
         return rc;
-    plan(b);
-    rc = run_steps(b, err);
+    rc = plan(b, err);
+    if (rc == 0)
+        rc = run_steps(b, err);
     if (b->work[0])
         cache_discard(b->work);
     publication_end(&b->publication);

@@ -5,12 +5,20 @@
 #include "common/base/err.h"
 #include "orchestrator/image/manifest.h"
 #include "orchestrator/store/ids.h"
+#include "orchestrator/vmm/board.h"
 
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct vmm_template;
+
+/* The machine that a kernel is made for. */
+enum vmm_board image_kernel_board(enum image_kernel kernel);
+static inline enum vmm_board image_board(const struct image_manifest *m)
+{
+    return image_kernel_board(m->kernel_kind);
+}
 
 /* What a VMM needs of the build in `dir`: what boots, and the root file system of its disk. */
 void image_boot_files(const char *dir, const struct image_manifest *m, struct vmm_template *out,
@@ -35,10 +43,11 @@ struct image_options {
     const char *data_dir;
     const char *name;   /* of the template, "base" */
     const char *rootfs; /* folder or tar archive of the operator's; NULL: Debian, by mmdebstrap */
-    const char *envd;   /* static envd; NULL: image_find_envd() */
-    uint64_t disk_mb;   /* virtual size of the disk */
-    const char *accel;  /* auto, kvm, tcg; of the VM that is saved */
-    unsigned vcpus;     /* 0: what suits the accelerator */
+    enum image_kernel kernel;
+    const char *envd;  /* static envd; NULL: image_find_envd() */
+    uint64_t disk_mb;  /* virtual size of the disk */
+    const char *accel; /* auto, kvm, tcg; of the VM that is saved */
+    unsigned vcpus;    /* 0: what suits the accelerator */
     unsigned memory_mb;
     image_save_cb save;
     const char *host; /* what a saved VM depends on of this host; part of the key */

@@ -42,8 +42,31 @@ static const struct {
     { "memory_mb", offsetof(struct image_manifest, memory_mb) },
 };
 
+static const char *const kernel_names[IMAGE_KERNEL_NR] = {
+    [IMAGE_KERNEL_DEBIAN] = "debian",
+    [IMAGE_KERNEL_MICRO] = "micro",
+};
+
+#define KEY_KERNEL "kernel"
+
 #define FIELDS_MAIN (2 + ARRAY_LEN(texts) + ARRAY_LEN(sizes)) /* and format, files */
 #define FIELDS_FILE 2
+
+const char *image_kernel_name(enum image_kernel kernel)
+{
+    return kernel_names[kernel];
+}
+
+bool image_kernel_parse(struct str name, enum image_kernel *out)
+{
+    for (size_t i = 0; i < IMAGE_KERNEL_NR; i++) {
+        if (str_eq(name, str_of(kernel_names[i]))) {
+            *out = (enum image_kernel)i;
+            return true;
+        }
+    }
+    return false;
+}
 
 static int bad_field(const char *key, struct err *err)
 {
@@ -72,6 +95,17 @@ static int read_file(const json_t *from, const char *key, struct image_file *out
     return read_size(v, "size", &out->size, err);
 }
 
+/* How many fields it takes: builds of Debian's kernel do not name it. */
+static int read_kernel(const json_t *root, enum image_kernel *out, size_t *n, struct err *err)
+{
+    const json_t *v = json_object_get(root, KEY_KERNEL);
+    struct str name = { json_string_value(v), json_string_length(v) };
+    *n = v ? 1 : 0;
+    *out = IMAGE_KERNEL_DEBIAN;
+    return !v || (json_is_string(v) && image_kernel_parse(name, out)) ? 0
+                                                                      : bad_field(KEY_KERNEL, err);
+}
+
 static int read_fields(const json_t *root, struct image_manifest *out, struct err *err)
 {
     const json_t *format = json_object_get(root, "format");
@@ -82,7 +116,12 @@ static int read_fields(const json_t *root, struct image_manifest *out, struct er
                        "manifest: format %lld is not %d; build the template again",
                        (long long)json_integer_value(format), IMAGE_FORMAT);
     const json_t *list = json_object_get(root, "files");
-    if (json_object_size(root) != FIELDS_MAIN || json_object_size(list) != ARRAY_LEN(files))
+    size_t nkernel;
+    int rc = read_kernel(root, &out->kernel_kind, &nkernel, err);
+    if (rc < 0)
+        return rc;
+    if (json_object_size(root) != FIELDS_MAIN + nkernel ||
+        json_object_size(list) != ARRAY_LEN(files))
         return err_set(err, ERR_INVALID, EINVAL, "manifest: a field is unknown or missing");
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         const json_t *v = json_object_get(root, texts[i].key);
@@ -92,11 +131,10 @@ static int read_fields(const json_t *root, struct image_manifest *out, struct er
     }
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         struct image_file *f = (void *)((char *)out + files[i].offset);
-        int rc = read_file(list, files[i].key, f, err);
+        rc = read_file(list, files[i].key, f, err);
         if (rc < 0)
             return rc;
     }
-    int rc = 0;
     for (size_t i = 0; i < ARRAY_LEN(sizes) && rc == 0; i++)
         rc = read_size(root, sizes[i].key, (void *)((char *)out + sizes[i].offset), err);
     return rc;
@@ -134,6 +172,8 @@ static json_t *to_json(const struct image_manifest *m)
             list, files[i].key,
             json_pack("{s:I, s:s}", "size", (json_int_t)f->size, "sha256", f->sha256));
     }
+    if (m->kernel_kind != IMAGE_KERNEL_DEBIAN)
+        bad |= json_object_set_new(root, KEY_KERNEL, json_string(kernel_names[m->kernel_kind]));
     bad |= json_object_set_new(root, "files", list);
     if (!bad)
         return root;
@@ -185,9 +225,15 @@ int image_manifest_load(const char *dir, struct image_manifest *out, struct err 
     return rc;
 }
 
+enum vmm_board image_kernel_board(enum image_kernel kernel)
+{
+    return kernel == IMAGE_KERNEL_MICRO ? VMM_BOARD_MICRO : VMM_BOARD_PC;
+}
+
 void image_boot_files(const char *dir, const struct image_manifest *m, struct vmm_template *out,
                       char rootfs[static PATH_MAX])
 {
+    out->board = image_board(m);
     snprintf(out->kernel, sizeof(out->kernel), "%s/" IMAGE_FILE_KERNEL, dir);
     snprintf(out->initramfs, sizeof(out->initramfs), "%s/" IMAGE_FILE_INITRAMFS, dir);
     snprintf(rootfs, PATH_MAX, "%s/" IMAGE_FILE_ROOTFS, dir);

@@ -4,7 +4,9 @@
 
 #include "common/base/err.h"
 #include "common/base/sha256.h"
+#include "common/base/str.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define IMAGE_FORMAT       2
@@ -18,6 +20,16 @@
 #define IMAGE_FILE_LAYER     "layer.qcow2" /* what the saved VM wrote to its disk */
 #define IMAGE_DIR_SNAPSHOT   "snapshot"
 
+/* Which kernel a build has. Each is made for a machine of its own. */
+enum image_kernel {
+    IMAGE_KERNEL_DEBIAN, /* the distribution's */
+    IMAGE_KERNEL_MICRO,  /* a small one of our configuration */
+    IMAGE_KERNEL_NR
+};
+/* "debian", "micro". */
+const char *image_kernel_name(enum image_kernel kernel);
+bool image_kernel_parse(struct str name, enum image_kernel *out);
+
 struct image_file {
     uint64_t size;
     char sha256[2 * SHA256_SIZE + 1];
@@ -30,8 +42,9 @@ struct image_manifest {
     char created[40];      /* RFC 3339 */
     char envd_version[32]; /* as `envd -version` prints it */
     char kernel_version[128];
-    char source[128];  /* where the root file system came from, for people */
-    char cmdline[256]; /* kernel command line, without what the VMM's driver adds */
+    char source[128];              /* where the root file system came from, for people */
+    char cmdline[256];             /* kernel command line, without what the VMM's driver adds */
+    enum image_kernel kernel_kind; /* "kernel"; not written when it is Debian's */
     uint64_t disk_mb;
     uint64_t vcpus, memory_mb;
     struct image_file kernel, initramfs;

@@ -4,7 +4,7 @@
 #include "common/base/fileio.h"
 #include "common/link/guest_protocol.h"
 #include "common/base/log.h"
-#include "orchestrator/image/manifest.h"
+#include "orchestrator/image/image.h"
 #include "orchestrator/snapshot/host_check.h"
 
 #include <errno.h>
@@ -64,12 +64,14 @@ static int describe_machine(struct saving *s)
     struct snapshot_manifest *m = &s->manifest;
     const struct vmm_driver *driver = s->own->sb.host->driver;
     struct image_manifest image;
+    enum vmm_board board;
     if (image_manifest_load(s->own->image_dir, &image, &s->err) < 0)
         return -EIO;
     snprintf(m->kernel, sizeof(m->kernel), "%s", image.kernel.sha256);
     snapshot_digest_text(image.cmdline, m->cmdline);
-    snapshot_digest_text(vmm_devices_text(driver), m->devices);
-    return snapshot_describe_host(m, vmm_driver_host(driver), &s->err);
+    board = image_board(&image);
+    snapshot_digest_text(vmm_devices_text(driver, board), m->devices);
+    return snapshot_describe_host(m, vmm_driver_host(driver), board, &s->err);
 }
 
 int saving_prepare(struct saving *s, struct sandbox_own *own, const char *snapshot_id,

@@ -251,9 +251,11 @@ static void on_files(uv_work_t *work, int status)
     struct opening *o = container_of(work, struct opening, work);
     struct source *s = o->source;
     const struct vmm_host *vmm = vmm_driver_host(s->host->driver);
-    if (!o->err.code && s->snapshot_dir[0] && snapshot_check_host(&s->manifest, vmm, &o->err) == 0)
+    enum vmm_board board = s->boot.board;
+    if (!o->err.code && s->snapshot_dir[0] &&
+        snapshot_check_host(&s->manifest, vmm, board, &o->err) == 0)
         snapshot_check_machine(&s->manifest, o->kernel, s->boot.cmdline,
-                               vmm_devices_text(s->host->driver), &o->err);
+                               vmm_devices_text(s->host->driver, board), &o->err);
     if (o->err.code || !s->snapshot_dir[0] || !s->base_build_id[0])
         opened(o);
     else

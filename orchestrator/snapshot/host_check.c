@@ -42,10 +42,15 @@ static int read_cpu(struct snapshot_manifest *m, struct err *err)
 }
 
 int snapshot_describe_host(struct snapshot_manifest *m, const struct vmm_host *host,
-                           struct err *err)
+                           enum vmm_board board, struct err *err)
 {
+    const char *machine = host->machine[board];
+    if (!machine[0])
+        return err_set(err, ERR_PRECONDITION, ENOTSUP,
+                       "%s has no machine of the kind that the template was made for",
+                       host->version);
     if (!str_copy(str_of(host->version), m->vmm_version, sizeof(m->vmm_version)) ||
-        !str_copy(str_of(host->machine), m->machine, sizeof(m->machine)) ||
+        !str_copy(str_of(machine), m->machine, sizeof(m->machine)) ||
         !str_copy(str_of(host->accelerator), m->accelerator, sizeof(m->accelerator)))
         return err_set(err, ERR_INTERNAL, ENAMETOOLONG, "the VMM's version is too long");
     return read_cpu(m, err);
@@ -58,17 +63,17 @@ static int differs(struct err *err, const char *what, const char *had, const cha
 }
 
 int snapshot_check_host(const struct snapshot_manifest *m, const struct vmm_host *host,
-                        struct err *err)
+                        enum vmm_board board, struct err *err)
 {
     struct snapshot_manifest here = { 0 };
-    int rc = snapshot_describe_host(&here, host, err);
+    int rc = snapshot_describe_host(&here, host, board, err);
     if (rc < 0)
         return rc;
     if (strcmp(m->accelerator, here.accelerator) != 0)
         return differs(err, "accelerator", m->accelerator, here.accelerator);
     if (strcmp(m->vmm_version, here.vmm_version) != 0)
         return differs(err, "VMM", m->vmm_version, here.vmm_version);
-    if (strcmp(m->machine, here.machine) != 0)
+    if (!vmm_machine_fits(m->machine, here.machine))
         return differs(err, "machine type", m->machine, here.machine);
     if (!host->kvm)
         return 0;

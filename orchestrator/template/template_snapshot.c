@@ -298,11 +298,12 @@ static int fill_manifest(struct run *r)
 {
     const struct image_manifest *image = r->spec->manifest;
     struct snapshot_manifest *m = &r->manifest;
+    enum vmm_board board = image_board(image);
     snprintf(m->id, sizeof(m->id), "%s", image->build_id);
     clock_rfc3339(clock_wall_ns(), m->created);
     snprintf(m->kernel, sizeof(m->kernel), "%s", image->kernel.sha256);
     snapshot_digest_text(image->cmdline, m->cmdline);
-    snapshot_digest_text(vmm_devices_text(r->driver), m->devices);
+    snapshot_digest_text(vmm_devices_text(r->driver, board), m->devices);
     m->vcpus = r->vcpus;
     m->memory_mb = r->spec->memory_mb;
     m->disk_mb = image->disk_mb;
@@ -311,7 +312,7 @@ static int fill_manifest(struct run *r)
     snprintf(m->boot_id, sizeof(m->boot_id), "%s", r->boot_id);
     memcpy(m->link_secret, LINK_SECRET_INITIAL, sizeof(m->link_secret));
     snprintf(m->build_id, sizeof(m->build_id), "%s", image->build_id);
-    return snapshot_describe_host(m, vmm_driver_host(r->driver), &r->err);
+    return snapshot_describe_host(m, vmm_driver_host(r->driver), board, &r->err);
 }
 
 static int write_snapshot(struct run *r)
@@ -490,7 +491,8 @@ int template_snapshot_make(const struct image_save *spec, unsigned *vcpus, struc
     return rc;
 }
 
-int template_snapshot_host(const char *accel, char *out, size_t n, struct err *err)
+int template_snapshot_host(const char *accel, enum image_kernel kernel, char *out, size_t n,
+                           struct err *err)
 {
     uv_loop_t loop;
     struct defer_queue defer;
@@ -501,7 +503,8 @@ int template_snapshot_host(const char *accel, char *out, size_t n, struct err *e
     int rc = vmm_driver_new(&driver, &options, err);
     if (rc == 0) {
         const struct vmm_host *h = vmm_driver_host(driver);
-        snprintf(out, n, "%s %s %s", h->accelerator, h->version, vmm_devices_text(driver));
+        snprintf(out, n, "%s %s %s", h->accelerator, h->version,
+                 vmm_devices_text(driver, image_kernel_board(kernel)));
         vmm_driver_free(driver);
     }
     defer_queue_close(&defer);

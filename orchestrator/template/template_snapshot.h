@@ -10,6 +10,7 @@
 int template_snapshot_make(const struct image_save *what, unsigned *vcpus, struct err *err);
 
 /* What of this host the snapshot depends on: accelerator, version, devices. */
-int template_snapshot_host(const char *accel, char *out, size_t n, struct err *err);
+int template_snapshot_host(const char *accel, enum image_kernel kernel, char *out, size_t n,
+                           struct err *err);
 
 #endif

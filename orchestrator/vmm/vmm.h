@@ -9,6 +9,7 @@
 #include "common/base/err.h"
 #include "common/io/defer.h"
 #include "orchestrator/link/guest_link.h"
+#include "orchestrator/vmm/board.h"
 #include "orchestrator/vmm/memory.h"
 
 #include <limits.h>
@@ -19,6 +20,7 @@ struct vmm; /* one VM and the process that runs it */
 
 /* What boots: immutable files, readable by every VMM's uid. */
 struct vmm_template {
+    enum vmm_board board; /* of a VMM that waits, too */
     char kernel[PATH_MAX];
     char initramfs[PATH_MAX];
     char cmdline[512]; /* kernel command line, without what the driver adds */
@@ -86,10 +88,12 @@ struct vmm_host {
     char accelerator[8];  /* "kvm" or "tcg" */
     char version[64];     /* of the VMM program */
     char kvm_reason[256]; /* why KVM is not used, a sentence; empty when it is */
-    char machine[32];     /* machine type, with its version */
-    char cpu[16];         /* the guest's CPU model; with KVM it is the host's CPU */
-    char cgroups[96];     /* the control groups of VMMs: which, where, and their limits; "none" */
-    char weakness[160];   /* what VMMs are not kept from on this host; empty: nothing */
+    /* Of each board: machine type, with its version, and the clock if the guest's depends on it;
+     * empty: the VMM has no such board. vmm_machine_fits() compares two. */
+    char machine[VMM_BOARD_NR][32];
+    char cpu[16];       /* the guest's CPU model; with KVM it is the host's CPU */
+    char cgroups[96];   /* the control groups of VMMs: which, where, and their limits; "none" */
+    char weakness[160]; /* what VMMs are not kept from on this host; empty: nothing */
 };
 
 /* What a VMM may take of the host beside what its guest has; 0: no limit. Memory counts beside
@@ -124,7 +128,11 @@ void vmm_driver_free(struct vmm_driver *d);
 
 /* Machine, CPU and every device with its address: a snapshot can be loaded by a VMM of the same
  * text (and the same memory and virtual CPUs) only. Lives as long as the driver. */
-const char *vmm_devices_text(const struct vmm_driver *d);
+const char *vmm_devices_text(const struct vmm_driver *d, enum vmm_board board);
+
+/* Whether a snapshot of the one machine (of struct vmm_host) runs on the other: they are the same,
+ * and clocks differ by no more than any two measurements do. */
+bool vmm_machine_fits(const char *recorded, const char *here);
 
 /* Start the VMM in its jail and boot the template. done(v, err) once, never from inside: err NULL
  * when the VM runs (its kernel is booting) and its link socket can be connected. When err is set

@@ -2,22 +2,13 @@
 
 #include "common/base/cleanup.h"
 #include "common/link/link_marker.h"
+#include "orchestrator/vmm/qemu/board.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Every device has its PCI slot here: device order and addresses are part of a snapshot. */
-#define SLOT_DISK    "0x03"
-#define SLOT_SERIAL  "0x04"
-#define SLOT_NET     "0x05"
-#define SLOT_RNG     "0x06"
-#define SLOT_PVPANIC "0x07"
-
-/* Modern virtio only: less to emulate, less to attack. */
-#define VIRTIO "disable-legacy=on,disable-modern=off"
 
 /* A locally administered address, the same in every VM, as every clone of a snapshot has it. */
 #define NIC_MAC "02:53:50:00:00:01"
@@ -37,8 +28,9 @@
 /* Mitigations guard branches of a processor that emulated code does not run on. */
 #define CMDLINE_EMULATED "mitigations=off tsc=reliable "
 
-const char *const qemu_machine_types[] = { "pc-i440fx-7.2", "pc-i440fx-8.2", "pc-i440fx-6.2",
-                                           NULL };
+/* Emulation offers the micro board nothing that the TSC can be measured by but the PIT, with which
+ * it fails at random on a busy host and leaves a clock of 10 ms. */
+#define CMDLINE_TSC "tsc_early_khz=%u "
 
 void qemu_args_deinit(struct qemu_args *a)
 {
@@ -111,7 +103,9 @@ static void add_memory(struct qemu_args *a, const struct qemu_machine *m)
     qemu_args_add(a, "memory-backend-file,id=ram,size=%uM,mem-path=/proc/self/fd/%d,share=off",
                   m->memory_mb, QEMU_FD_MEMORY);
     qemu_args_add(a, "-M");
-    qemu_args_add(a, "%s,usb=off,vmport=off,memory-backend=ram", m->machine);
+    qemu_args_add(a, "%s,%s,memory-backend=ram", m->machine, qemu_boards[m->board].options);
+    if (qemu_boards[m->board].global)
+        add2(a, "-global", qemu_boards[m->board].global);
     qemu_args_add(a, "-smp");
     qemu_args_add(a, "cpus=%u,sockets=1,cores=%u,threads=1", m->vcpus, m->vcpus);
 }
@@ -122,15 +116,21 @@ static void add_socket(struct qemu_args *a, const char *id, int fd)
     qemu_args_add(a, "socket,id=%s,fd=%d,server=on,wait=off", id, fd);
 }
 
+static void add_device(struct qemu_args *a, const struct qemu_place *place, const char *properties)
+{
+    qemu_args_add(a, "-device");
+    qemu_args_add(a, "%s,%s,%s", place->driver, properties, place->where);
+}
+
 /* QMP, the serial console, the port of the guest link. */
-static void add_channels(struct qemu_args *a)
+static void add_channels(struct qemu_args *a, const struct qemu_board *board)
 {
     add_socket(a, "qmp", QEMU_FD_QMP);
     add2(a, "-mon", "chardev=qmp,mode=control");
     add_socket(a, "console", QEMU_FD_CONSOLE);
     add2(a, "-serial", "chardev:console");
     add_socket(a, "link", QEMU_FD_LINK);
-    add2(a, "-device", "virtio-serial-pci,id=serial0,max_ports=2,addr=" SLOT_SERIAL "," VIRTIO);
+    add_device(a, &board->serial, "id=serial0,max_ports=2");
     add2(a, "-device",
          "virtserialport,id=link0,bus=serial0.0,nr=1,chardev=link,name=" LINK_PORT_NAME);
 }
@@ -158,8 +158,9 @@ static void add_layer(struct qemu_args *a, size_t set, const char *options)
                   set, backing, set, options);
 }
 
-static void add_disk(struct qemu_args *a, const struct vmm_disk *d)
+static void add_disk(struct qemu_args *a, const struct qemu_board *board, const struct vmm_disk *d)
 {
+    char properties[96];
     size_t top = QEMU_SET_LAYERS + d->nlayers;
     add_to_set(a, QEMU_FD_ROOTFS, QEMU_SET_ROOTFS, d->rootfs);
     qemu_args_add(a, "-blockdev");
@@ -174,30 +175,26 @@ static void add_disk(struct qemu_args *a, const struct vmm_disk *d)
     add_to_set(a, QEMU_FD_TOP, top, d->top);
     add_to_set(a, QEMU_FD_TOP_READ, top, d->top);
     add_layer(a, top, "discard=unmap,file.discard=unmap");
-    qemu_args_add(a, "-device");
-    qemu_args_add(a,
-                  "virtio-blk-pci,id=" QEMU_DISK_ID ",drive=" QEMU_NODE_LAYER
-                  "%zu,werror=enospc,rerror=report,addr=" SLOT_DISK "," VIRTIO,
-                  top);
+    snprintf(properties, sizeof(properties),
+             "id=" QEMU_DISK_ID ",drive=" QEMU_NODE_LAYER "%zu,werror=enospc,rerror=report", top);
+    add_device(a, &board->disk, properties);
 }
 
 /* The card is there from the first day and its link is down; a hub port is a network of nothing. It
- * has no vnet header, so the guest negotiates what every back end can give it later. */
-/* A restored guest does not announce itself: nobody learns where it is by that. */
-static void add_network(struct qemu_args *a)
+ * has no vnet header, so the guest negotiates what every back end can give it later. A restored
+ * guest does not announce itself: nobody learns where it is by that. */
+static void add_network(struct qemu_args *a, const struct qemu_board *board)
 {
     add2(a, "-netdev", "hubport,id=hub0,hubid=0");
-    add2(a, "-device",
-         "virtio-net-pci,id=" QEMU_NIC_ID ",netdev=hub0,mac=" NIC_MAC
-         ",romfile=,guest_announce=off,"
-         "addr=" SLOT_NET "," VIRTIO);
+    add_device(a, &board->net, "id=" QEMU_NIC_ID ",netdev=hub0,mac=" NIC_MAC);
 }
 
-static void add_small_devices(struct qemu_args *a)
+static void add_small_devices(struct qemu_args *a, const struct qemu_board *board)
 {
     add2(a, "-object", "rng-builtin,id=rng");
-    add2(a, "-device", "virtio-rng-pci,id=rng0,rng=rng,addr=" SLOT_RNG "," VIRTIO);
-    add2(a, "-device", "pvpanic-pci,id=pvpanic0,addr=" SLOT_PVPANIC);
+    add_device(a, &board->rng, "id=rng0,rng=rng");
+    if (board->panic.driver)
+        add_device(a, &board->panic, "id=pvpanic0");
     add2(a, "-rtc", "base=utc");
     add2(a, "-boot", "menu=off,strict=on");
     qemu_args_add(a, "-no-reboot");
@@ -211,17 +208,26 @@ static void add_kernel(struct qemu_args *a, const struct qemu_machine *m)
     qemu_args_add(a, "-initrd");
     qemu_args_add(a, "/proc/self/fd/%d", qemu_fd_initramfs(m->disk->nlayers));
     qemu_args_add(a, "-append");
-    qemu_args_add(a, "%s %s%s", CMDLINE_ADDED, m->kvm ? "" : CMDLINE_EMULATED, m->cmdline);
+    char tsc[40] = "";
+    if (m->tsc_khz)
+        snprintf(tsc, sizeof(tsc), CMDLINE_TSC, m->tsc_khz);
+    qemu_args_add(a, CMDLINE_ADDED " %s%s%s", m->kvm ? "" : CMDLINE_EMULATED, tsc, m->cmdline);
+}
+
+static void add_machine(struct qemu_args *a, const struct qemu_machine *m)
+{
+    const struct qemu_board *board = &qemu_boards[m->board];
+    qemu_args_base(a, m);
+    add_memory(a, m);
+    add_channels(a, board);
+    add_disk(a, board, m->disk);
+    add_network(a, board);
+    add_small_devices(a, board);
 }
 
 int qemu_args_build(struct qemu_args *a, const struct qemu_machine *m, struct err *err)
 {
-    qemu_args_base(a, m);
-    add_memory(a, m);
-    add_channels(a);
-    add_disk(a, m->disk);
-    add_network(a);
-    add_small_devices(a);
+    add_machine(a, m);
     if (m->cmdline) {
         add_kernel(a, m);
     } else {
@@ -235,15 +241,19 @@ int qemu_args_build(struct qemu_args *a, const struct qemu_machine *m, struct er
     return 0;
 }
 
-int qemu_args_devices(const char *machine, struct buf *out)
+int qemu_args_devices(enum vmm_board board, const char *machine, struct buf *out)
 {
-    static const char *const kept[] = { "-M", "-cpu", "-device" };
+    static const char *const kept[] = { "-M", "-global", "-cpu", "-device" };
     const struct vmm_disk disk = { .rootfs = "", .top = "" };
-    struct qemu_machine m = {
-        .program = "qemu", .machine = machine, .vcpus = 1, .memory_mb = 1, .disk = &disk
-    };
+    struct qemu_machine m = { .program = "qemu",
+                              .board = board,
+                              .machine = machine,
+                              .vcpus = 1,
+                              .memory_mb = 1,
+                              .disk = &disk };
     struct qemu_args a = { 0 };
-    int rc = qemu_args_build(&a, &m, NULL);
+    add_machine(&a, &m);
+    int rc = a.failed ? -ENOMEM : 0;
     for (size_t i = 0; i + 1 < a.n && rc == 0; i++)
         for (size_t k = 0; k < ARRAY_LEN(kept) && rc == 0; k++)
             if (strcmp(a.argv[i], kept[k]) == 0 &&

@@ -62,18 +62,16 @@ void qemu_args_add(struct qemu_args *a, const char *fmt, ...) __attribute__((for
 
 struct qemu_machine {
     const char *program;
-    const char *name;    /* tells an operator which VM the process is; NULL: none */
-    const char *machine; /* such as "pc-i440fx-7.2" */
+    const char *name; /* tells an operator which VM the process is; NULL: none */
+    enum vmm_board board;
+    const char *machine; /* its type, such as "pc-i440fx-7.2" */
     bool kvm;
+    unsigned tsc_khz; /* told to the kernel; 0: it finds out by itself */
     unsigned vcpus;
     unsigned memory_mb;
     const struct vmm_disk *disk;
     const char *cmdline; /* of the template; NULL: it waits for a snapshot instead */
 };
-
-/* The machine types we have tried, best first; NULL ends. A machine type is part of a snapshot's
- * identity, so it is named with its version. */
-extern const char *const qemu_machine_types[];
 
 /* What every guest of ours starts with: program, machine, CPU, accelerator, no defaults, sandbox.
  */
@@ -84,6 +82,6 @@ int qemu_args_build(struct qemu_args *a, const struct qemu_machine *m, struct er
 
 /* What of a machine type is part of a snapshot's identity, whatever its disk, memory and virtual
  * CPUs: vmm_devices_text(). 0 or -errno. */
-int qemu_args_devices(const char *machine, struct buf *out);
+int qemu_args_devices(enum vmm_board board, const char *machine, struct buf *out);
 
 #endif

@@ -12,6 +12,7 @@
 #include "common/base/fault.h"
 #include "common/base/log.h"
 #include "orchestrator/vmm/qemu/args.h"
+#include "orchestrator/vmm/qemu/board.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -117,8 +118,11 @@ static void on_prepared(uv_work_t *work, int status)
     vm_fail(v, &err);
 }
 
-static int check_config(const struct vmm_config *c, struct err *err)
+static int check_config(const struct vmm_driver *d, const struct vmm_config *c, struct err *err)
 {
+    if (!d->machines[c->template.board])
+        return err_set(err, ERR_PRECONDITION, ENOTSUP, "%s has no machine type %s", d->program,
+                       qemu_boards[c->template.board].types[0]);
     if (c->vcpus < 1 || c->vcpus > VMM_VCPUS_MAX)
         return err_set(err, ERR_INVALID, EINVAL, "a VM has 1 to %d virtual CPUs, not %u",
                        VMM_VCPUS_MAX, c->vcpus);
@@ -155,7 +159,7 @@ static struct vmm *start(struct vmm_driver *d, const struct vmm_config *config, 
     if (!v)
         return NULL;
     v->incoming = incoming;
-    if (!v->err.code && check_config(config, &v->err) == 0 &&
+    if (!v->err.code && check_config(d, config, &v->err) == 0 &&
         take_memory(v, incoming ? config->memory_fd : -1, &v->err) == 0) {
         int rc = uv_queue_work(d->loop, &v->work, prepare, on_prepared);
         if (rc == 0)

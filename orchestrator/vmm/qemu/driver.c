@@ -4,6 +4,7 @@
 
 #include "common/base/log.h"
 #include "orchestrator/vmm/qemu/args.h"
+#include "orchestrator/vmm/qemu/tsc.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -35,8 +36,8 @@ static int choose_accelerator(struct vmm_driver *d, const char *accel, struct er
     } else if (strcmp(accel, "auto") != 0 && strcmp(accel, "kvm") != 0) {
         return err_set(err, ERR_INVALID, EINVAL, "accelerator \"%s\" is none of auto, kvm, tcg",
                        accel);
-    } else if (probe_guest_run(d->program, d->machine, &d->means, true, PROBE_KVM_DEADLINE_MS,
-                               &why) == 0) {
+    } else if (probe_guest_run(d->program, d->machines[VMM_BOARD_PC], &d->means, true,
+                               PROBE_KVM_DEADLINE_MS, &why) == 0) {
         d->host.kvm = true;
     } else if (strcmp(accel, "kvm") == 0) {
         return err_set(err, ERR_PRECONDITION, ENODEV, "KVM was asked for and does not work: %s",
@@ -48,19 +49,35 @@ static int choose_accelerator(struct vmm_driver *d, const char *accel, struct er
     return 0;
 }
 
+static int describe_board(struct vmm_driver *d, enum vmm_board board, struct err *err)
+{
+    struct buf devices = { 0 };
+    if (board == VMM_BOARD_MICRO && d->tsc_khz)
+        snprintf(d->host.machine[board], sizeof(d->host.machine[board]), "%s" TSC_MARK "%u",
+                 d->machines[board], d->tsc_khz);
+    else
+        snprintf(d->host.machine[board], sizeof(d->host.machine[board]), "%s", d->machines[board]);
+    if (qemu_args_devices(board, d->machines[board], &devices) == 0)
+        d->devices[board] = buf_take_text(&devices);
+    buf_deinit(&devices);
+    if (!d->devices[board])
+        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+    return 0;
+}
+
 /* What a snapshot of this host is told by. */
 static int describe(struct vmm_driver *d, struct err *err)
 {
-    struct buf devices = { 0 };
-    snprintf(d->host.machine, sizeof(d->host.machine), "%s", d->machine);
+    int rc = 0;
     snprintf(d->host.cpu, sizeof(d->host.cpu), QEMU_CPU);
     cgroups_text(d->cgroups, d->host.cgroups, sizeof(d->host.cgroups));
-    if (qemu_args_devices(d->machine, &devices) == 0)
-        d->devices = buf_take_text(&devices);
-    buf_deinit(&devices);
-    if (!d->devices)
-        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
-    return 0;
+    /* KVM's clock tells the guest. Emulated guests count the host's own ticks. */
+    if (!d->host.kvm && d->machines[VMM_BOARD_MICRO])
+        d->tsc_khz = tsc_measure();
+    for (size_t i = 0; i < VMM_BOARD_NR && rc == 0; i++)
+        if (d->machines[i])
+            rc = describe_board(d, (enum vmm_board)i, err);
+    return rc;
 }
 
 static int probe(struct vmm_driver *d, const struct vmm_driver_options *o, struct err *err)
@@ -76,7 +93,7 @@ static int probe(struct vmm_driver *d, const struct vmm_driver_options *o, struc
     jail_weakness(&d->means, d->host.weakness, sizeof(d->host.weakness));
     rc = probe_version(d->program, &d->means, d->host.version, sizeof(d->host.version), err);
     if (rc == 0)
-        rc = probe_machine(d->program, &d->means, &d->machine, err);
+        rc = probe_machines(d->program, &d->means, d->machines, err);
     if (rc == 0)
         rc = choose_accelerator(d, o->accel ? o->accel : "auto", err);
     if (rc == 0)
@@ -122,14 +139,14 @@ void vmm_driver_tidy(const struct vmm_driver *d)
 
 void vmm_driver_free(struct vmm_driver *d)
 {
-    if (d)
-        free(d->devices);
+    for (size_t i = 0; d && i < VMM_BOARD_NR; i++)
+        free(d->devices[i]);
     free(d);
 }
 
-const char *vmm_devices_text(const struct vmm_driver *d)
+const char *vmm_devices_text(const struct vmm_driver *d, enum vmm_board board)
 {
-    return d->devices;
+    return d->devices[board] ? d->devices[board] : "";
 }
 
 void *vmm_user(const struct vmm *v)

@@ -25,13 +25,19 @@ static bool parse(const json_t *name, unsigned *number)
     return true;
 }
 
+/* The disk by its id, or a part of it by its path: on PCI virtio devices are in two parts. */
+static bool is_of_disk(const char *owner)
+{
+    return strcmp(owner, QEMU_DISK_ID) == 0 || strstr(owner, "/" QEMU_DISK_ID "/");
+}
+
 bool node_find_top(const json_t *result, unsigned *number)
 {
     size_t i;
     json_t *device;
     json_array_foreach (result, i, device) {
         const char *owner = json_string_value(json_object_get(device, "qdev"));
-        if (owner && strstr(owner, "/" QEMU_DISK_ID "/"))
+        if (owner && is_of_disk(owner))
             return parse(json_object_get(json_object_get(device, "inserted"), "node-name"), number);
     }
     return false;

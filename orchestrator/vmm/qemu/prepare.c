@@ -168,10 +168,13 @@ static int on_forked(void *user, pid_t pid, uint64_t ticks, struct err *err)
 static int spawn(struct vmm *v, const struct fd_list *l, struct err *err)
 {
     const struct vmm_driver *d = v->driver;
+    enum vmm_board board = v->config.template.board;
     struct qemu_machine machine = { .program = d->program,
                                     .name = v->run_dir,
-                                    .machine = d->machine,
+                                    .board = board,
+                                    .machine = d->machines[board],
                                     .kvm = d->host.kvm,
+                                    .tsc_khz = board == VMM_BOARD_MICRO ? d->tsc_khz : 0,
                                     .vcpus = v->config.vcpus,
                                     .memory_mb = v->config.memory_mb,
                                     .disk = &v->disk,

@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 #include "orchestrator/vmm/process.h"
 #include "orchestrator/vmm/qemu/args.h"
+#include "orchestrator/vmm/qemu/board.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -126,8 +127,16 @@ static bool offers(struct str help, const char *machine)
     return false;
 }
 
-int probe_machine(const char *program, const struct jail_means *means, const char **machine,
-                  struct err *err)
+static const char *first_offered(struct str help, const struct qemu_board *board)
+{
+    for (size_t i = 0; board->types[i]; i++)
+        if (offers(help, board->types[i]))
+            return board->types[i];
+    return NULL;
+}
+
+int probe_machines(const char *program, const struct jail_means *means,
+                   const char *machines[static VMM_BOARD_NR], struct err *err)
 {
     AUTO_FREE struct run *r = calloc(1, sizeof(*r));
     if (!r)
@@ -135,15 +144,13 @@ int probe_machine(const char *program, const struct jail_means *means, const cha
     int rc = query(program, means, "-machine", "help", r, err);
     if (rc < 0)
         return rc;
-    for (size_t i = 0; qemu_machine_types[i]; i++) {
-        if (offers(str_of(r->output), qemu_machine_types[i])) {
-            *machine = qemu_machine_types[i];
-            return 0;
-        }
-    }
+    for (size_t i = 0; i < VMM_BOARD_NR; i++)
+        machines[i] = first_offered(str_of(r->output), &qemu_boards[i]);
+    if (machines[VMM_BOARD_PC])
+        return 0;
     return err_set(err, ERR_PRECONDITION, ENOTSUP,
                    "%s has none of the machine types that are supported (the first is %s)", program,
-                   qemu_machine_types[0]);
+                   qemu_boards[VMM_BOARD_PC].types[0]);
 }
 
 /* The boot disk in memory. */
@@ -203,7 +210,7 @@ int probe_guest_run(const char *program, const char *machine, const struct jail_
     struct qemu_args a = { 0 };
     qemu_args_base(&a, &m);
     qemu_args_add(&a, "-M");
-    qemu_args_add(&a, "%s,usb=off,vmport=off", machine);
+    qemu_args_add(&a, "%s,%s", machine, qemu_boards[VMM_BOARD_PC].options);
     qemu_args_add(&a, "-m");
     qemu_args_add(&a, "32");
     qemu_args_add(&a, "-no-reboot");

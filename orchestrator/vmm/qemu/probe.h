@@ -4,6 +4,7 @@
 
 #include "common/base/err.h"
 #include "orchestrator/vmm/jail.h"
+#include "orchestrator/vmm/vmm.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -27,11 +28,12 @@ extern const uint8_t probe_sector[PROBE_SECTOR_SIZE];
 /* Find the program in PATH, /usr/libexec and the like. 0, or -ENOENT with *err set. */
 int probe_program(char out[static PATH_MAX], struct err *err);
 
-/* Its version, such as "QEMU 7.2.22 (...)", and the first of our machine types that it has. */
+/* Its version, such as "QEMU 7.2.22 (...)", and of each board the first machine type of ours that
+ * it has. It must have one for a PC; NULL: it has none for that board. */
 int probe_version(const char *program, const struct jail_means *means, char *out, size_t n,
                   struct err *err);
-int probe_machine(const char *program, const struct jail_means *means, const char **machine,
-                  struct err *err);
+int probe_machines(const char *program, const struct jail_means *means,
+                   const char *machines[static VMM_BOARD_NR], struct err *err);
 
 /* Run the probe's guest, a stock guest in small, with the options that our VMs have: firmware boots
  * it from a virtio disk, it enters 64-bit mode with paging, uses SSE, and counts timer interrupts.

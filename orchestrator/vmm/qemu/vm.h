@@ -34,12 +34,13 @@ struct vmm_driver {
     uv_loop_t *loop;
     struct defer_queue *defer;
     char program[PATH_MAX];
-    const char *machine;
+    const char *machines[VMM_BOARD_NR]; /* types; NULL: QEMU has no such board */
+    unsigned tsc_khz;                   /* of this host; 0: guests need not be told */
     struct jail_means means;
     struct vmm_host host;
     const struct cgroups *cgroups; /* borrowed; never NULL */
     struct vmm_allowance allowance;
-    char *devices; /* vmm_devices_text() */
+    char *devices[VMM_BOARD_NR]; /* vmm_devices_text() */
     unsigned ping_interval_ms, ping_deadline_ms;
 };
 

@@ -318,6 +318,88 @@ static void test_tree_that_does_not_fit(void **state)
     assert_non_null(strstr(f->err.msg, "--disk-mb"));
 }
 
+/* The archive of the source as Debian's package has it, with nothing in it. */
+static void write_source(struct fixture *f)
+{
+    char command[3 * PATH_MAX];
+    tempdir_write(&f->dir, "fake/package/usr/src/README", "");
+    tempdir_write(&f->dir, "linux-source-6.1/Makefile", "");
+    snprintf(command, sizeof(command), "tar -C %s -cJf %s/fake/package/usr/src/%s.tar.xz %s",
+             f->dir.path, f->dir.path, "linux-source-6.1", "linux-source-6.1");
+    assert_int_equal(system(command), 0);
+    f->o.kernel = IMAGE_KERNEL_MICRO;
+}
+
+static void test_small_kernel_is_built_once(void **state)
+{
+    struct fixture *f = *state;
+    struct image_manifest m;
+    char path[PATH_MAX + 32];
+    build_well(f);
+    forget_calls(f);
+    write_source(f);
+    build_well(f);
+    assert_false(f->result.unchanged);
+    assert_int_equal(calls(f, "make -C"), 3);
+    assert_int_equal(calls(f, " vmlinux"), 1);
+    assert_int_equal(image_manifest_load(f->result.dir, &m, &f->err), 0);
+    assert_int_equal(m.kernel_kind, IMAGE_KERNEL_MICRO);
+    assert_string_equal(m.kernel_version, "6.1.0-micro");
+    snprintf(path, sizeof(path), "%s/kernel", f->result.dir);
+    AUTO_FREE char *kernel = tempdir_read(&f->dir, path + strlen(f->dir.path) + 1);
+    assert_string_equal(kernel, "a small kernel\n");
+    forget_calls(f);
+
+    /* Both kernels stay in the cache. */
+    build_well(f);
+    assert_true(f->result.unchanged);
+    f->o.kernel = IMAGE_KERNEL_DEBIAN;
+    build_well(f);
+    assert_false(f->result.unchanged);
+    assert_false(tempdir_exists(&f->dir, "fake/calls"));
+    assert_int_equal(tempdir_count(&f->dir, "cache/sandpit/image"), 6);
+}
+
+static void test_small_kernel_is_built_anew_for_a_newer_source(void **state)
+{
+    struct fixture *f = *state;
+    write_source(f);
+    build_well(f);
+    forget_calls(f);
+    f->o.refresh = true;
+    build_well(f);
+    assert_int_equal(calls(f, "make -C"), 0);
+    assert_int_equal(calls(f, "mmdebstrap "), 1);
+    tempdir_write(&f->dir, "fake/version", "2");
+    build_well(f);
+    assert_int_equal(calls(f, " vmlinux"), 1);
+}
+
+static void test_small_kernel_that_cannot_be_built(void **state)
+{
+    struct fixture *f = *state;
+    write_source(f);
+    tempdir_write(&f->dir, "fake/no-libelf", "");
+    assert_int_equal(build(f), -ENOENT);
+    assert_non_null(strstr(f->err.msg, "needs these packages too: libelf-dev"));
+    assert_int_equal(calls(f, "apt-get"), 0); /* before anything is fetched */
+    unlink(tempdir_path(&f->dir, "fake/no-libelf"));
+
+    tempdir_write(&f->dir, "fake/old-source", "");
+    assert_int_equal(build(f), -EINVAL);
+    assert_non_null(strstr(f->err.msg, "CONFIG_PVH=y"));
+    unlink(tempdir_path(&f->dir, "fake/old-source"));
+
+    tempdir_write(&f->dir, "fake/no-compile", "");
+    assert_int_equal(build(f), -EIO);
+    assert_non_null(strstr(f->err.msg, "error: wrong"));
+    assert_int_equal(builds(f), 0);
+    /* apt, lock, log: no work folder. */
+    assert_int_equal(tempdir_count(&f->dir, "cache/sandpit/image"), 3);
+    unlink(tempdir_path(&f->dir, "fake/no-compile"));
+    build_well(f);
+}
+
 static void test_bad_options_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -348,6 +430,9 @@ int main(void)
         CASE(test_failed_publication_leaves_the_old_build),
         CASE(test_operators_tree_and_archive),
         CASE(test_tree_that_does_not_fit),
+        CASE(test_small_kernel_is_built_once),
+        CASE(test_small_kernel_is_built_anew_for_a_newer_source),
+        CASE(test_small_kernel_that_cannot_be_built),
         CASE(test_bad_options_are_refused),
     };
     if (geteuid() != 0) {

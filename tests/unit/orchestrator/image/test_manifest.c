@@ -51,6 +51,38 @@ static void test_parse_takes_every_field(void **state)
     assert_string_equal(m.rootfs.sha256, DIGEST);
 }
 
+/* Debian's kernel is not named: builds of before there was another do not either. */
+static void test_kernel_is_written_when_it_is_another(void **state)
+{
+    (void)state;
+    struct image_manifest m;
+    struct tempdir d;
+    struct err err = { 0 };
+    enum image_kernel kernel;
+    tempdir_init(&d);
+    assert_int_equal(image_manifest_parse(good, strlen(good), &m, NULL), 0);
+    assert_int_equal(m.kernel_kind, IMAGE_KERNEL_DEBIAN);
+    assert_int_equal(image_board(&m), VMM_BOARD_PC);
+    assert_int_equal(image_manifest_write(d.path, &m, &err), 0);
+    AUTO_FREE char *debian = tempdir_read(&d, IMAGE_FILE_MANIFEST);
+    assert_null(strstr(debian, "\"kernel\": \""));
+
+    m.kernel_kind = IMAGE_KERNEL_MICRO;
+    assert_int_equal(image_board(&m), VMM_BOARD_MICRO);
+    assert_int_equal(image_manifest_write(d.path, &m, &err), 0);
+    AUTO_FREE char *micro = tempdir_read(&d, IMAGE_FILE_MANIFEST);
+    assert_non_null(strstr(micro, "\"kernel\": \"micro\""));
+    assert_int_equal(image_manifest_parse(micro, strlen(micro), &m, &err), 0);
+    assert_int_equal(m.kernel_kind, IMAGE_KERNEL_MICRO);
+    tempdir_deinit(&d);
+
+    assert_refused("\"disk_mb\":4096", "\"disk_mb\":4096,\"kernel\":\"other\"", "kernel");
+    assert_refused("\"disk_mb\":4096", "\"disk_mb\":4096,\"kernel\":1", "kernel");
+    assert_false(image_kernel_parse(STR("Micro"), &kernel));
+    assert_false(image_kernel_parse(STR(""), &kernel));
+    assert_true(image_kernel_parse(STR("debian"), &kernel) && kernel == IMAGE_KERNEL_DEBIAN);
+}
+
 static void test_parse_is_strict(void **state)
 {
     (void)state;
@@ -135,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse_takes_every_field),
+        cmocka_unit_test(test_kernel_is_written_when_it_is_another),
         cmocka_unit_test(test_parse_is_strict),
         cmocka_unit_test(test_parse_refuses_what_is_no_object),
         cmocka_unit_test(test_write_then_load),

@@ -318,15 +318,16 @@ const struct link_address *vmm_link_address(const struct vmm *v)
 const struct vmm_host *vmm_driver_host(const struct vmm_driver *d)
 {
     static const struct vmm_host host = {
-        .accelerator = "tcg", .version = "7.2", .machine = "microvm", .cpu = "max"
+        .accelerator = "tcg", .version = "7.2", .machine = { "pc" }, .cpu = "max"
     };
     (void)d;
     return &host;
 }
 
-const char *vmm_devices_text(const struct vmm_driver *d)
+const char *vmm_devices_text(const struct vmm_driver *d, enum vmm_board board)
 {
     (void)d;
+    (void)board;
     return "a disk, a port";
 }
 

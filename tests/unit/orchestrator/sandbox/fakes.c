@@ -110,6 +110,12 @@ int image_manifest_load(const char *dir, struct image_manifest *out, struct err 
     return 0;
 }
 
+enum vmm_board image_kernel_board(enum image_kernel kernel)
+{
+    (void)kernel;
+    return VMM_BOARD_PC;
+}
+
 void image_boot_files(const char *dir, const struct image_manifest *m, struct vmm_template *out,
                       char rootfs[static PATH_MAX])
 {

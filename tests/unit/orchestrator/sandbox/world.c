@@ -41,8 +41,8 @@ static void make_snapshot(const struct world *w)
     snprintf(m.envd_version, sizeof(m.envd_version), "1.0");
     clock_rfc3339(clock_wall_ns(), m.created);
     snapshot_digest_text(image.cmdline, m.cmdline);
-    snapshot_digest_text(vmm_devices_text(NULL), m.devices);
-    OK(snapshot_describe_host(&m, vmm_driver_host(NULL), &err));
+    snapshot_digest_text(vmm_devices_text(NULL, VMM_BOARD_PC), m.devices);
+    OK(snapshot_describe_host(&m, vmm_driver_host(NULL), VMM_BOARD_PC, &err));
     const char *dir = tempdir_path(&w->dir, "templates/base/snapshot");
     OK(snapshot_begin(dir, &dirfd, &err));
     OK(snapshot_put_state(dirfd, state_fd, &m, &err));

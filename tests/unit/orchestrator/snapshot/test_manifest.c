@@ -153,7 +153,7 @@ static void test_print_refuses_what_no_parser_accepts(void **state)
 
 static const struct vmm_host tcg_host = { .accelerator = "tcg",
                                           .version = "QEMU emulator version 7.2.0",
-                                          .machine = "pc-i440fx-7.2" };
+                                          .machine = { "pc-i440fx-7.2", "microvm tsc=2100000" } };
 
 static void test_check_host_names_the_difference(void **state)
 {
@@ -162,21 +162,44 @@ static void test_check_host_names_the_difference(void **state)
     struct err err = { 0 };
     (void)state;
     sample_manifest(&m);
-    assert_int_equal(snapshot_check_host(&m, &host, &err), 0);
+    assert_int_equal(snapshot_check_host(&m, &host, VMM_BOARD_PC, &err), 0);
     strcpy(host.version, "QEMU emulator version 8.0.0");
-    assert_true(snapshot_check_host(&m, &host, &err) < 0);
+    assert_true(snapshot_check_host(&m, &host, VMM_BOARD_PC, &err) < 0);
     assert_int_equal(err.code, ERR_PRECONDITION);
     assert_non_null(strstr(err.msg, "7.2.0"));
     assert_non_null(strstr(err.msg, "8.0.0"));
     host = tcg_host;
-    strcpy(host.machine, "pc-i440fx-8.2");
-    assert_true(snapshot_check_host(&m, &host, &err) < 0);
+    strcpy(host.machine[VMM_BOARD_PC], "pc-i440fx-8.2");
+    assert_true(snapshot_check_host(&m, &host, VMM_BOARD_PC, &err) < 0);
     assert_non_null(strstr(err.msg, "machine type"));
     host = tcg_host;
     strcpy(host.accelerator, "kvm");
     host.kvm = true;
-    assert_true(snapshot_check_host(&m, &host, &err) < 0);
+    assert_true(snapshot_check_host(&m, &host, VMM_BOARD_PC, &err) < 0);
     assert_non_null(strstr(err.msg, "accelerator"));
+}
+
+/* A guest that counts the host's ticks needs a host that counts as fast. */
+static void test_check_host_compares_clocks(void **state)
+{
+    struct snapshot_manifest m;
+    struct vmm_host host = tcg_host;
+    struct err err = { 0 };
+    (void)state;
+    sample_manifest(&m);
+    assert_int_equal(snapshot_describe_host(&m, &host, VMM_BOARD_MICRO, &err), 0);
+    assert_string_equal(m.machine, "microvm tsc=2100000");
+    strcpy(host.machine[VMM_BOARD_MICRO], "microvm tsc=2100900");
+    assert_int_equal(snapshot_check_host(&m, &host, VMM_BOARD_MICRO, &err), 0);
+    strcpy(host.machine[VMM_BOARD_MICRO], "microvm tsc=2102000");
+    assert_true(snapshot_check_host(&m, &host, VMM_BOARD_MICRO, &err) < 0);
+    assert_non_null(strstr(err.msg, "microvm tsc=2102000"));
+    strcpy(host.machine[VMM_BOARD_MICRO], "microvm");
+    assert_true(snapshot_check_host(&m, &host, VMM_BOARD_MICRO, &err) < 0);
+    strcpy(host.machine[VMM_BOARD_MICRO], "");
+    assert_true(snapshot_check_host(&m, &host, VMM_BOARD_MICRO, &err) < 0);
+    assert_non_null(strstr(err.msg, "no machine"));
+    assert_true(snapshot_check_host(&m, &tcg_host, VMM_BOARD_PC, &err) < 0);
 }
 
 static void test_check_host_wants_the_processor_under_kvm(void **state)
@@ -188,13 +211,13 @@ static void test_check_host_wants_the_processor_under_kvm(void **state)
     strcpy(host.accelerator, "kvm");
     host.kvm = true;
     sample_manifest(&m);
-    assert_int_equal(snapshot_describe_host(&m, &host, &err), 0);
-    assert_int_equal(snapshot_check_host(&m, &host, &err), 0);
+    assert_int_equal(snapshot_describe_host(&m, &host, VMM_BOARD_PC, &err), 0);
+    assert_int_equal(snapshot_check_host(&m, &host, VMM_BOARD_PC, &err), 0);
     m.cpu_flags[0] = m.cpu_flags[0] == '0' ? '1' : '0';
-    assert_true(snapshot_check_host(&m, &host, &err) < 0);
+    assert_true(snapshot_check_host(&m, &host, VMM_BOARD_PC, &err) < 0);
     assert_non_null(strstr(err.msg, "features"));
     strcpy(m.cpu_model, "Another");
-    assert_true(snapshot_check_host(&m, &host, &err) < 0);
+    assert_true(snapshot_check_host(&m, &host, VMM_BOARD_PC, &err) < 0);
     assert_non_null(strstr(err.msg, "processor 'Another'"));
 }
 
@@ -226,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_parse_is_strict),
         cmocka_unit_test(test_print_refuses_what_no_parser_accepts),
         cmocka_unit_test(test_check_host_names_the_difference),
+        cmocka_unit_test(test_check_host_compares_clocks),
         cmocka_unit_test(test_check_host_wants_the_processor_under_kvm),
         cmocka_unit_test(test_check_machine),
     };

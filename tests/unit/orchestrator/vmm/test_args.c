@@ -23,6 +23,17 @@ static const struct qemu_machine machine = {
     .cmdline = "root=/dev/vda rw",
 };
 
+static const struct qemu_machine micro = {
+    .board = VMM_BOARD_MICRO,
+    .disk = &disk,
+    .program = "/usr/bin/qemu-system-x86_64",
+    .machine = "microvm",
+    .tsc_khz = 2100001,
+    .vcpus = 1,
+    .memory_mb = 512,
+    .cmdline = "root=/dev/vda rw",
+};
+
 /* The value after an option, the n-th time it is given; NULL when there is none. */
 static const char *option(const struct qemu_args *a, const char *name, int nth)
 {
@@ -99,6 +110,48 @@ static void test_every_pci_device_has_its_own_address(void **state)
         found++;
     }
     assert_int_equal(found, 5);
+    qemu_args_deinit(&a);
+}
+
+static void test_every_device_of_the_micro_board_has_its_own_bus(void **state)
+{
+    struct qemu_args a;
+    unsigned used = 1u << 3; /* the clock has its interrupt */
+    int found = 0;
+    (void)state;
+    build(&a, &micro);
+    assert_true(has(option(&a, "-M", 0), "microvm,acpi=off,"));
+    assert_true(has(option(&a, "-M", 0), ",memory-backend=ram"));
+    assert_string_equal(option(&a, "-global", 0), "virtio-mmio.force-legacy=false");
+    for (int i = 0; option(&a, "-device", i); i++) {
+        const char *value = option(&a, "-device", i), *at = strstr(value, "bus=virtio-mmio-bus.");
+        unsigned bus;
+        assert_false(has(value, "pci"));
+        if (!at) {
+            assert_true(has(value, "virtserialport,id=link0,bus=serial0.0,"));
+            continue;
+        }
+        assert_int_equal(sscanf(at, "bus=virtio-mmio-bus.%u", &bus), 1);
+        assert_true(bus < 8);
+        assert_false(used & (1u << bus));
+        used |= 1u << bus;
+        found++;
+    }
+    assert_int_equal(found, 4);
+    qemu_args_deinit(&a);
+}
+
+static void test_the_frequency_is_told_where_it_is_needed(void **state)
+{
+    struct qemu_args a;
+    struct qemu_machine m = micro;
+    (void)state;
+    build(&a, &m);
+    assert_true(has(option(&a, "-append", 0), " tsc_early_khz=2100001 root=/dev/vda rw"));
+    qemu_args_deinit(&a);
+    m.tsc_khz = 0;
+    build(&a, &m);
+    assert_false(has(option(&a, "-append", 0), "tsc_early_khz"));
     qemu_args_deinit(&a);
 }
 
@@ -195,7 +248,7 @@ static void test_devices_text(void **state)
 {
     struct buf text = { 0 };
     (void)state;
-    assert_int_equal(qemu_args_devices("pc-i440fx-7.2", &text), 0);
+    assert_int_equal(qemu_args_devices(VMM_BOARD_PC, "pc-i440fx-7.2", &text), 0);
     AUTO_FREE char *s = buf_take_text(&text);
     buf_deinit(&text);
     assert_true(has(s, "-M pc-i440fx-7.2,usb=off,vmport=off,memory-backend=ram\n"));
@@ -203,6 +256,39 @@ static void test_devices_text(void **state)
     assert_true(has(s, "-device virtio-net-pci,id=net0,"));
     assert_false(has(s, "/proc/self/fd"));
     assert_false(has(s, "-m "));
+    assert_false(has(s, "-global "));
+
+    assert_int_equal(qemu_args_devices(VMM_BOARD_MICRO, "microvm", &text), 0);
+    AUTO_FREE char *t = buf_take_text(&text);
+    buf_deinit(&text);
+    assert_true(has(t, "-M microvm,acpi=off,"));
+    assert_true(has(t, "-global virtio-mmio.force-legacy=false\n"));
+    assert_true(has(t, "-device virtio-net-device,id=net0,"));
+    assert_false(has(t, "migration"));
+}
+
+/* What older builds were saved with: other devices would make each of them unusable. */
+static void test_devices_of_a_pc_stay(void **state)
+{
+    struct buf text = { 0 };
+    (void)state;
+    assert_int_equal(qemu_args_devices(VMM_BOARD_PC, "pc-i440fx-7.2", &text), 0);
+    AUTO_FREE char *s = buf_take_text(&text);
+    buf_deinit(&text);
+    assert_string_equal(
+        s,
+        "-cpu max\n"
+        "-M pc-i440fx-7.2,usb=off,vmport=off,memory-backend=ram\n"
+        "-device virtio-serial-pci,id=serial0,max_ports=2,addr=0x04,disable-legacy=on,"
+        "disable-modern=off\n"
+        "-device virtserialport,id=link0,bus=serial0.0,nr=1,chardev=link,name=" LINK_PORT_NAME "\n"
+        "-device virtio-blk-pci,id=disk0,drive=disk-2,werror=enospc,rerror=report,addr=0x03,"
+        "disable-legacy=on,disable-modern=off\n"
+        "-device virtio-net-pci,id=net0,netdev=hub0,mac=02:53:50:00:00:01,romfile=,"
+        "guest_announce=off,addr=0x05,disable-legacy=on,disable-modern=off\n"
+        "-device virtio-rng-pci,id=rng0,rng=rng,addr=0x06,disable-legacy=on,disable-modern=off"
+        "\n"
+        "-device pvpanic-pci,id=pvpanic0,addr=0x07\n");
 }
 
 static void test_name_escapes_commas(void **state)
@@ -246,11 +332,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_machine_is_pinned),
         cmocka_unit_test(test_every_pci_device_has_its_own_address),
+        cmocka_unit_test(test_every_device_of_the_micro_board_has_its_own_bus),
+        cmocka_unit_test(test_the_frequency_is_told_where_it_is_needed),
         cmocka_unit_test(test_nothing_but_what_is_named),
         cmocka_unit_test(test_devices),
         cmocka_unit_test(test_layers_stand_on_each_other),
         cmocka_unit_test(test_waiting_vmm_has_the_same_devices),
         cmocka_unit_test(test_devices_text),
+        cmocka_unit_test(test_devices_of_a_pc_stay),
         cmocka_unit_test(test_name_escapes_commas),
         cmocka_unit_test(test_template_cmdline_comes_last),
         cmocka_unit_test(test_too_many_arguments_fail),

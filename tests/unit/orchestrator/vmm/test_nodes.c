@@ -35,6 +35,11 @@ static void test_find_top(void **state)
     assert_true(node_find_top(good, &n));
     assert_int_equal(n, 17);
     json_decref(good);
+    good = parse("[{\"qdev\": \"disk01\", \"inserted\": {\"node-name\": \"disk-1\"}},"
+                 " {\"qdev\": \"disk0\", \"inserted\": {\"node-name\": \"disk-3\"}}]");
+    assert_true(node_find_top(good, &n));
+    assert_int_equal(n, 3);
+    json_decref(good);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         json_t *j = parse(bad[i]);
         assert_false(node_find_top(j, &n));

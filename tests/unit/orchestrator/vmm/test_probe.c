@@ -2,7 +2,8 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/io/defer.h"
-#include "orchestrator/vmm/qemu/args.h"
+#include "orchestrator/vmm/qemu/board.h"
+#include "orchestrator/vmm/qemu/tsc.h"
 #include "orchestrator/vmm/qemu/probe.h"
 #include "orchestrator/vmm/vmm.h"
 #include "tests/support/tempdir.h"
@@ -52,20 +53,21 @@ static void test_program_is_found_in_path(void **state)
 static void test_version_and_machine(void **state)
 {
     char program[PATH_MAX], version[64];
-    const char *type = NULL;
+    const char *types[VMM_BOARD_NR] = { 0 };
     (void)state;
     need_qemu(program);
     assert_int_equal(probe_version(program, &means, version, sizeof(version), NULL), 0);
     assert_memory_equal(version, "QEMU ", 5);
     assert_true(version[5] >= '5' && version[5] <= '9');
-    assert_int_equal(probe_machine(program, &means, &type, NULL), 0);
-    assert_string_equal(type, qemu_machine_types[0]);
+    assert_int_equal(probe_machines(program, &means, types, NULL), 0);
+    assert_string_equal(types[VMM_BOARD_PC], qemu_boards[VMM_BOARD_PC].types[0]);
+    assert_string_equal(types[VMM_BOARD_MICRO], "microvm");
 }
 
 static void test_programs_that_pretend(void **state)
 {
     char version[64];
-    const char *type;
+    const char *types[VMM_BOARD_NR];
     struct err err;
     (void)state;
     const char *wrong = pretend("wrong", "echo hello");
@@ -75,10 +77,11 @@ static void test_programs_that_pretend(void **state)
     assert_non_null(strstr(err.msg, "exit code 127: cannot open shared object"));
     const char *old = pretend("old", "echo 'pc-i440fx-2.0 Standard PC'; "
                                      "echo 'xpc-i440fx-7.2 x'; echo 'pc-i440fx-7.21 x'");
-    assert_int_equal(probe_machine(old, &means, &type, &err), -ENOTSUP);
+    assert_int_equal(probe_machines(old, &means, types, &err), -ENOTSUP);
     const char *fits = pretend("fits", "echo 'pc-i440fx-6.2 old'; echo 'pc-i440fx-8.2 new'");
-    assert_int_equal(probe_machine(fits, &means, &type, &err), 0);
-    assert_string_equal(type, "pc-i440fx-8.2");
+    assert_int_equal(probe_machines(fits, &means, types, &err), 0);
+    assert_string_equal(types[VMM_BOARD_PC], "pc-i440fx-8.2");
+    assert_null(types[VMM_BOARD_MICRO]);
     assert_int_equal(
         probe_version(tempdir_path(&dir, "none"), &means, version, sizeof(version), &err), -ENOENT);
 }
@@ -87,13 +90,14 @@ static void test_programs_that_pretend(void **state)
 static void test_guest_runs_under_emulation(void **state)
 {
     char program[PATH_MAX];
-    const char *type;
+    const char *types[VMM_BOARD_NR];
     struct err err;
     (void)state;
     need_qemu(program);
-    assert_int_equal(probe_machine(program, &means, &type, &err), 0);
+    assert_int_equal(probe_machines(program, &means, types, &err), 0);
     int64_t begun = clock_mono_ms();
-    int rc = probe_guest_run(program, type, &means, false, PROBE_TCG_DEADLINE_MS, &err);
+    int rc =
+        probe_guest_run(program, types[VMM_BOARD_PC], &means, false, PROBE_TCG_DEADLINE_MS, &err);
     if (rc < 0)
         fail_msg("%s", err.msg);
     print_message("probe guest under emulation: %d ms\n", (int)(clock_mono_ms() - begun));
@@ -145,6 +149,34 @@ static int new_driver(const char *accel, const char *program, struct vmm_host *h
 }
 
 /* Whatever this host has: auto finds an accelerator in time, and says why it is not KVM. */
+/* Two measurements are one frequency, and a plausible one. */
+static void test_the_tsc_is_measured(void **state)
+{
+    char first[40], second[40];
+    (void)state;
+    unsigned khz = tsc_measure();
+    assert_true(khz > 100000 && khz < 10000000);
+    snprintf(first, sizeof(first), "microvm" TSC_MARK "%u", khz);
+    snprintf(second, sizeof(second), "microvm" TSC_MARK "%u", tsc_measure());
+    if (!vmm_machine_fits(first, second))
+        fail_msg("%s and %s", first, second);
+}
+
+static void test_machines_fit(void **state)
+{
+    (void)state;
+    assert_true(vmm_machine_fits("pc-i440fx-7.2", "pc-i440fx-7.2"));
+    assert_false(vmm_machine_fits("pc-i440fx-7.2", "pc-i440fx-8.2"));
+    assert_false(vmm_machine_fits("pc-i440fx-7.2", "microvm tsc=2000000"));
+    assert_true(vmm_machine_fits("microvm tsc=2000000", "microvm tsc=2000999"));
+    assert_false(vmm_machine_fits("microvm tsc=2000000", "microvm tsc=2001500"));
+    assert_false(vmm_machine_fits("microvm tsc=2000000", "microvm"));
+    assert_false(vmm_machine_fits("microvm tsc=2000000", "microvm tsc=0"));
+    assert_false(vmm_machine_fits("microvm tsc=", "microvm tsc="));
+    assert_false(vmm_machine_fits("microvm tsc=x", "microvm tsc=x"));
+    assert_true(vmm_machine_fits("microvm", "microvm"));
+}
+
 static void test_auto_finds_an_accelerator(void **state)
 {
     char program[PATH_MAX];
@@ -158,7 +190,9 @@ static void test_auto_finds_an_accelerator(void **state)
     print_message("auto: %s in %d ms; %s\n", host.accelerator, (int)took, host.kvm_reason);
     assert_string_equal(host.accelerator, host.kvm ? "kvm" : "tcg");
     assert_int_equal(host.kvm, host.kvm_reason[0] == 0);
-    assert_string_equal(host.machine, qemu_machine_types[0]);
+    assert_string_equal(host.machine[VMM_BOARD_PC], qemu_boards[VMM_BOARD_PC].types[0]);
+    assert_true(host.kvm || strncmp(host.machine[VMM_BOARD_MICRO], "microvm tsc=", 12) == 0);
+    assert_true(vmm_machine_fits(host.machine[VMM_BOARD_MICRO], host.machine[VMM_BOARD_MICRO]));
     assert_true(took < PROBE_KVM_DEADLINE_MS + 2 * PROBE_QUERY_DEADLINE_MS);
     /* What auto found is what asking for KVM finds. */
     int rc = new_driver("kvm", NULL, &host, &err);
@@ -191,6 +225,8 @@ int main(void)
         cmocka_unit_test(test_guest_runs_under_emulation),
         cmocka_unit_test(test_guest_that_hangs_meets_its_deadline),
         cmocka_unit_test(test_guest_that_ends_otherwise_does_not_run),
+        cmocka_unit_test(test_the_tsc_is_measured),
+        cmocka_unit_test(test_machines_fit),
         cmocka_unit_test(test_auto_finds_an_accelerator),
         cmocka_unit_test(test_driver_refuses),
     };
