@@ -73,22 +73,6 @@ int cgroup_create(const struct cgroups *c, const char *name, const struct cgroup
                    strerror(-rc));
 }
 
-int cgroup_enter(const struct cgroups *c, const char *name, pid_t pid, struct err *err)
-{
-    char path[PATH_MAX], text[16];
-    snprintf(text, sizeof(text), "%d", (int)pid);
-    for (int i = 0; i < CGROUP_LIMIT_NR; i++) {
-        if (!limit_has_own_dir(c, i))
-            continue;
-        group_path(c, i, name, path);
-        int rc = group_write(path, "cgroup.procs", text);
-        if (rc < 0)
-            return err_set(err, ERR_INTERNAL, -rc, "cannot put process %d into %s: %s", (int)pid,
-                           path, strerror(-rc));
-    }
-    return 0;
-}
-
 int cgroup_remove(const struct cgroups *c, const char *name)
 {
     char path[PATH_MAX];

@@ -61,7 +61,28 @@ void cgroups_text(const struct cgroups *c, char *out, size_t n);
 /* Make a group with those of the limits that the host can set. On failure there is none. */
 int cgroup_create(const struct cgroups *c, const char *name, const struct cgroup_limits *limits,
                   struct err *err);
-int cgroup_enter(const struct cgroups *c, const char *name, pid_t pid, struct err *err);
+
+/* What a child is put into a group by. Its descriptors are close-on-exec. */
+struct cgroup_door {
+    int dir;                    /* for clone3(); -1: none */
+    int files[CGROUP_LIMIT_NR]; /* for the child itself */
+    size_t nfiles;
+};
+#define CGROUP_NO_DOOR                                                                             \
+    (struct cgroup_door)                                                                           \
+    {                                                                                              \
+        .dir = -1                                                                                  \
+    }
+
+int cgroup_door_open(const struct cgroups *c, const char *name, struct cgroup_door *out,
+                     struct err *err);
+void cgroup_door_close(struct cgroup_door *d);
+
+/* fork(). The child is in the group (*inside), or must call cgroup_door_enter() before it has a
+ * second thread. To move it from outside would take the kernel milliseconds. Between here and exec
+ * the child may make system calls only. */
+pid_t cgroup_fork(const struct cgroup_door *d, bool *inside);
+int cgroup_door_enter(const struct cgroup_door *d); /* 0 or -1 with errno */
 
 /* Remove the group, which no process is in any more. A group that is not there is no error. 0 or
  * -errno. */

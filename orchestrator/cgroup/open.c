@@ -8,7 +8,6 @@
 #include "common/base/sha256.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -139,20 +138,29 @@ static bool can_any(const struct cgroups *c)
     return c->can[CGROUP_MEMORY] || c->can[CGROUP_PIDS] || c->can[CGROUP_CPU];
 }
 
-/* A process that waits for its end can be put into the group. */
+/* A child comes into the group. */
 static int try_enter(const struct cgroups *c, const char *name, struct err *err)
 {
-    pid_t pid = fork();
-    if (pid < 0)
-        return err_set(err, ERR_EXHAUSTED, errno, "cannot fork: %s", strerror(errno));
+    struct cgroup_door door;
+    bool inside;
+    int status = 0;
+    int rc = cgroup_door_open(c, name, &door, err);
+    if (rc < 0)
+        return rc;
+    pid_t pid = cgroup_fork(&door, &inside);
     if (pid == 0)
-        for (;;)
-            pause();
-    int rc = cgroup_enter(c, name, pid, err);
-    kill(pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        _exit(inside || cgroup_door_enter(&door) == 0 ? 0 : errno);
+    int errnum = errno;
+    cgroup_door_close(&door);
+    if (pid < 0)
+        return err_set(err, ERR_EXHAUSTED, errnum, "cannot fork: %s", strerror(errnum));
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    return rc;
+    errnum = WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+    if (errnum)
+        return err_set(err, ERR_INTERNAL, errnum, "no process can be put into a group: %s",
+                       strerror(errnum));
+    return 0;
 }
 
 /* Set each limit in a group of its own, so that one that fails tells nothing about the others; then

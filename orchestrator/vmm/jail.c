@@ -112,7 +112,8 @@ int jail_spawn(struct jail_child *out, const struct jail_spec *spec, struct err 
     if (rc < 0)
         return rc;
 
-    pid_t pid = fork();
+    static const struct cgroup_door none = { .dir = -1 };
+    pid_t pid = cgroup_fork(spec->door ? spec->door : &none, &plan.in_group);
     if (pid == 0)
         child_run(spec, &plan);
     int fork_errno = errno;

@@ -7,6 +7,7 @@
 #define ORCHESTRATOR_VMM_JAIL_H
 
 #include "common/base/err.h"
+#include "orchestrator/cgroup/cgroup.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,7 +40,8 @@ struct jail_spec {
     uint64_t max_file_size;  /* RLIMIT_FSIZE */
     const int *fds;          /* become JAIL_FIRST_FD and following */
     size_t nfds;
-    int log_fd; /* standard output and error */
+    int log_fd;                     /* standard output and error */
+    const struct cgroup_door *door; /* into its control group; NULL: the parent's */
 
     /* Called in the parent when the process exists but runs no program yet; when it fails, or when
      * the parent dies before it returned, the program is never run. May be NULL. */

@@ -39,6 +39,7 @@ static const struct {
 const char *jail_step_name(int step)
 {
     static const char *const names[JAIL_STEP_NR] = {
+        [JAIL_STEP_GROUP] = "put into a control group",
         [JAIL_STEP_SESSION] = "make a session for",
         [JAIL_STEP_FDS] = "hand descriptors to",
         [JAIL_STEP_NAMESPACES] = "make namespaces for",
@@ -235,6 +236,9 @@ int jail_switch_uid(const struct jail_plan *plan)
 
 int jail_apply(struct jail_plan *plan)
 {
+    const struct cgroup_door *door = plan->spec->door;
+    if (door && !plan->in_group && cgroup_door_enter(door) < 0)
+        return JAIL_STEP_GROUP;
     if (make_session() < 0)
         return JAIL_STEP_SESSION;
     if (move_fds(plan) < 0)

@@ -7,6 +7,7 @@
 #include <sys/capability.h>
 
 enum jail_step {
+    JAIL_STEP_GROUP,
     JAIL_STEP_SESSION,
     JAIL_STEP_FDS,
     JAIL_STEP_NAMESPACES,
@@ -31,6 +32,7 @@ struct jail_plan {
     const struct jail_spec *spec;
     cap_t no_caps;
     cap_value_t ncaps;
+    bool in_group;   /* since the fork */
     bool user_ns;    /* without root a network namespace needs a user namespace around it */
     dev_t kvm;       /* 0: none */
     gid_t kvm_group; /* its group, when there is no own /dev; 0: none */

@@ -19,14 +19,14 @@ static void set_limits(const struct vmm *v, struct cgroup_limits *out)
         out->cpu_percent = (v->config.vcpus + a->cpus) * 100;
 }
 
-int vm_group_enter(const struct vmm *v, pid_t pid, struct err *err)
+int vm_group_make(const struct vmm *v, struct cgroup_door *door, struct err *err)
 {
     struct cgroup_limits limits;
     if (FAULT_POINT("vmm.cgroup"))
         return err_set(err, ERR_INTERNAL, EIO, "fault injected at vmm.cgroup");
     set_limits(v, &limits);
     int rc = cgroup_create(v->cgroups, v->id, &limits, err);
-    return rc < 0 ? rc : cgroup_enter(v->cgroups, v->id, pid, err);
+    return rc < 0 ? rc : cgroup_door_open(v->cgroups, v->id, door, err);
 }
 
 void vm_group_remove(const struct vmm *v)

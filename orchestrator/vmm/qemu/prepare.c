@@ -144,8 +144,9 @@ static int open_all(struct vmm *v, struct fd_list *l, struct err *err)
 }
 
 /* Write the process down before it runs anything, so that no VMM escapes a daemon that dies now. */
-static int write_pid(const struct vmm *v, pid_t pid, uint64_t ticks, struct err *err)
+static int write_pid(void *user, pid_t pid, uint64_t ticks, struct err *err)
 {
+    const struct vmm *v = user;
     char path[PATH_MAX], text[64];
     if (FAULT_POINT("vmm.record"))
         return fault("vmm.record", err);
@@ -157,12 +158,6 @@ static int write_pid(const struct vmm *v, pid_t pid, uint64_t ticks, struct err 
     if (rc < 0)
         return err_set(err, ERR_INTERNAL, -rc, "cannot write %s: %s", path, strerror(-rc));
     return 0;
-}
-
-static int on_forked(void *user, pid_t pid, uint64_t ticks, struct err *err)
-{
-    int rc = write_pid(user, pid, ticks, err);
-    return rc < 0 ? rc : vm_group_enter(user, pid, err);
 }
 
 static int spawn(struct vmm *v, const struct fd_list *l, struct err *err)
@@ -180,6 +175,7 @@ static int spawn(struct vmm *v, const struct fd_list *l, struct err *err)
                                     .disk = &v->disk,
                                     .cmdline = v->incoming ? NULL : v->config.template.cmdline };
     struct qemu_args args = { 0 };
+    struct cgroup_door door = CGROUP_NO_DOOR;
     uint64_t most_mb = v->config.disk_mb + v->config.disk_mb / 1000 + DISK_SLACK_MB;
     if (most_mb < v->config.memory_mb)
         most_mb = v->config.memory_mb;
@@ -192,13 +188,17 @@ static int spawn(struct vmm *v, const struct fd_list *l, struct err *err)
                               .fds = l->fd,
                               .nfds = l->n,
                               .log_fd = v->log_fd,
-                              .on_forked = on_forked,
+                              .door = &door,
+                              .on_forked = write_pid,
                               .user = v };
     int rc = qemu_args_build(&args, &machine, err);
     if (rc == 0 && FAULT_POINT("vmm.spawn"))
         rc = fault("vmm.spawn", err);
     if (rc == 0)
+        rc = vm_group_make(v, &door, err);
+    if (rc == 0)
         rc = jail_spawn(&v->child, &spec, err);
+    cgroup_door_close(&door);
     qemu_args_deinit(&args);
     return rc;
 }

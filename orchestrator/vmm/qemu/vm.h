@@ -157,8 +157,8 @@ void vm_forget_set(struct vmm *v, unsigned set);
 void vm_note_disk(struct vmm *v, bool full);
 
 /* group.c */
-/* Make the VM's control group and put the process into it. */
-int vm_group_enter(const struct vmm *v, pid_t pid, struct err *err);
+/* Make the VM's control group; its process comes in by the door. */
+int vm_group_make(const struct vmm *v, struct cgroup_door *door, struct err *err);
 void vm_group_remove(const struct vmm *v);
 
 /* prepare.c: runs on a worker. Makes v->child or sets *err; then the files are still there. */

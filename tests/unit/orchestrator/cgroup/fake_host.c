@@ -133,7 +133,7 @@ int __wrap_rmdir(const char *path)
     char text[64], file[PATH_MAX];
     if (!is_ours(path))
         return __real_rmdir(path);
-    read_text(path, "cgroup.procs", text, sizeof(text));
+    read_text(path, has_file(path, "tasks") ? "tasks" : "cgroup.procs", text, sizeof(text));
     if (text[0] && kill(atoi(text), 0) == 0) {
         errno = EBUSY;
         return -1;
@@ -152,7 +152,7 @@ int __wrap_rmdir(const char *path)
 
 ssize_t __wrap_write(int fd, const void *data, size_t n)
 {
-    char link[64], path[PATH_MAX];
+    char link[64], path[PATH_MAX], own[16];
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     ssize_t len = readlink(link, path, sizeof(path) - 1);
     path[len > 0 ? len : 0] = '\0';
@@ -164,6 +164,12 @@ ssize_t __wrap_write(int fd, const void *data, size_t n)
         lseek(fd, 0, SEEK_END);
     else
         assert_int_equal(ftruncate(fd, 0), 0);
+    if (strstr(path, "/cgroup.procs") || strstr(path, "/tasks")) {
+        /* Who enters is the writer. */
+        assert_memory_equal(data, "0", n);
+        len = snprintf(own, sizeof(own), "%d", (int)getpid());
+        return __real_write(fd, own, (size_t)len) == len ? (ssize_t)n : -1;
+    }
     return __real_write(fd, data, n);
 }
 
@@ -216,6 +222,16 @@ void fake_add_group(const char *group, const char *controllers)
 {
     tempdir_mkdir(&fake.dir, group);
     fill_v2(tempdir_path(&fake.dir, group), controllers);
+}
+
+int fake_enter(const struct cgroups *c, const char *name)
+{
+    struct cgroup_door door;
+    struct err err;
+    assert_int_equal(cgroup_door_open(c, name, &door, &err), 0);
+    int rc = cgroup_door_enter(&door);
+    cgroup_door_close(&door);
+    return rc;
 }
 
 void fake_open(struct cgroups *c, const char *where)

@@ -31,6 +31,9 @@ void fake_add_v1(const char *controllers);
 /* A group that is there, such as FAKE_V2 "/a.slice", with these controllers of version 2. */
 void fake_add_group(const char *group, const char *controllers);
 
+/* This process comes into the group. */
+int fake_enter(const struct cgroups *c, const char *name);
+
 void fake_open(struct cgroups *c, const char *where);
 
 /* Groups in a group. */

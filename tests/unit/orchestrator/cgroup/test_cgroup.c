@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -114,10 +115,10 @@ static void test_a_process_enters_every_hierarchy(void **state)
     char pid[16];
     snprintf(pid, sizeof(pid), "%d", (int)getpid());
     assert_int_equal(cgroup_create(&c, "vm", &some, &err), 0);
-    assert_int_equal(cgroup_enter(&c, "vm", getpid(), &err), 0);
-    assert_string_equal(MEMORY("cgroup.procs"), pid);
-    assert_string_equal(CPU("cgroup.procs"), pid);
-    assert_string_equal(fake_value(FAKE_V1("pids/sandpit/%s-vm/cgroup.procs"), c.tag), pid);
+    assert_int_equal(fake_enter(&c, "vm"), 0);
+    assert_string_equal(MEMORY("tasks"), pid);
+    assert_string_equal(CPU("tasks"), pid);
+    assert_string_equal(fake_value(FAKE_V1("pids/sandpit/%s-vm/tasks"), c.tag), pid);
 }
 
 static void test_a_group_that_fails_is_taken_back(void **state)
@@ -135,11 +136,36 @@ static void test_a_group_that_fails_is_taken_back(void **state)
 static void test_entering_tells_why_it_fails(void **state)
 {
     (void)state;
+    struct cgroup_door door;
+    assert_int_equal(cgroup_door_open(&c, "vm", &door, &err), -ENOENT);
+    assert_non_null(strstr(err.msg, "cannot open"));
+    assert_int_equal(door.nfiles, 0);
     assert_int_equal(cgroup_create(&c, "vm", &some, &err), 0);
-    fake.refused = "cgroup.procs";
+    fake.refused = "/tasks";
     fake.refused_errno = ESRCH;
-    assert_int_equal(cgroup_enter(&c, "vm", 4711, &err), -ESRCH);
-    assert_non_null(strstr(err.msg, "cannot put process 4711 into"));
+    assert_int_equal(fake_enter(&c, "vm"), -1);
+    assert_int_equal(errno, ESRCH);
+}
+
+/* A directory that is no group, so that clone3() fails. */
+static void test_a_child_enters_by_itself_where_clone_cannot(void **state)
+{
+    (void)state;
+    struct cgroup_door door;
+    char expected[16];
+    bool inside;
+    int status;
+    assert_int_equal(cgroup_create(&c, "vm", &some, &err), 0);
+    assert_int_equal(cgroup_door_open(&c, "vm", &door, &err), 0);
+    assert_true(door.dir >= 0);
+    pid_t pid = cgroup_fork(&door, &inside);
+    if (pid == 0)
+        _exit(inside || cgroup_door_enter(&door) < 0);
+    cgroup_door_close(&door);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    snprintf(expected, sizeof(expected), "%d", (int)pid);
+    assert_string_equal(value_v2("cgroup.procs"), expected);
 }
 
 static void test_what_an_earlier_vm_left_is_made_anew(void **state)
@@ -154,7 +180,7 @@ static void test_a_group_in_use_is_not_taken_over(void **state)
 {
     (void)state;
     assert_int_equal(cgroup_create(&c, "vm", &some, &err), 0);
-    assert_int_equal(cgroup_enter(&c, "vm", getpid(), &err), 0);
+    assert_int_equal(fake_enter(&c, "vm"), 0);
     assert_int_equal(cgroup_create(&c, "vm", &some, &err), -EBUSY);
     assert_string_equal(value_v2("pids.max"), "256");
 }
@@ -164,7 +190,7 @@ static void test_remove_tells_of_a_group_in_use(void **state)
     (void)state;
     assert_int_equal(cgroup_remove(&c, "vm"), 0);
     assert_int_equal(cgroup_create(&c, "vm", &some, &err), 0);
-    assert_int_equal(cgroup_enter(&c, "vm", getpid(), &err), 0);
+    assert_int_equal(fake_enter(&c, "vm"), 0);
     assert_int_equal(cgroup_remove(&c, "vm"), -EBUSY);
     assert_true(exists(FAKE_V1("memory"), "vm"));
 }
@@ -177,7 +203,7 @@ static void test_sweep_spares_processes_and_other_owners(void **state)
     assert_int_equal(cgroup_create(&other, "vm", &some, &err), 0);
     assert_int_equal(cgroup_create(&c, "dead", &some, &err), 0);
     assert_int_equal(cgroup_create(&c, "alive", &some, &err), 0);
-    assert_int_equal(cgroup_enter(&c, "alive", getpid(), &err), 0);
+    assert_int_equal(fake_enter(&c, "alive"), 0);
     assert_int_equal(cgroups_sweep(&c), 1);
     assert_false(exists(FAKE_V2, "dead"));
     assert_true(exists(FAKE_V2, "alive"));
@@ -218,7 +244,10 @@ static void test_without_groups_nothing_is_done(void **state)
     (void)state;
     static const struct cgroups none;
     assert_int_equal(cgroup_create(&none, "vm", &some, &err), 0);
-    assert_int_equal(cgroup_enter(&none, "vm", getpid(), &err), 0);
+    struct cgroup_door door;
+    assert_int_equal(cgroup_door_open(&none, "vm", &door, &err), 0);
+    assert_int_equal(door.nfiles, 0);
+    assert_int_equal(door.dir, -1);
     assert_false(cgroup_ran_out_of_memory(&none, "vm"));
     assert_int_equal(cgroup_remove(&none, "vm"), 0);
     assert_int_equal(cgroups_sweep(&none), 0);
@@ -238,6 +267,7 @@ int main(void)
         V1(test_a_process_enters_every_hierarchy),
         V1(test_a_group_that_fails_is_taken_back),
         V1(test_entering_tells_why_it_fails),
+        V2(test_a_child_enters_by_itself_where_clone_cannot),
         V2(test_what_an_earlier_vm_left_is_made_anew),
         V2(test_a_group_in_use_is_not_taken_over),
         V1(test_remove_tells_of_a_group_in_use),

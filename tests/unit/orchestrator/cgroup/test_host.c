@@ -17,79 +17,45 @@
 static struct cgroups c;
 static struct err err;
 
-/* A child that waits for a byte, then writes `mib` of memory. Returns the pipe's end. */
-static pid_t start_child(int *go, size_t mib)
+/* Run work(arg) in a child in the group; what waitpid() tells. */
+static int run_in(const char *name, int (*work)(int arg), int arg)
 {
-    int ends[2];
-    char byte;
-    assert_int_equal(pipe(ends), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        close(ends[1]);
-        if (read(ends[0], &byte, 1) != 1)
-            _exit(2);
-        char *p = mmap(NULL, mib * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED)
-            _exit(1);
-        for (size_t i = 0; i < mib * MIB; i += 4096)
-            ((volatile char *)p)[i] = 1;
-        _exit(0);
-    }
-    assert_true(pid > 0);
-    close(ends[0]);
-    *go = ends[1];
-    return pid;
-}
-
-static int end_child(pid_t pid, int go)
-{
+    struct cgroup_door door;
+    bool inside;
     int status;
-    assert_int_equal(write(go, "", 1), 1);
-    close(go);
+    assert_int_equal(cgroup_door_open(&c, name, &door, &err), 0);
+    pid_t pid = cgroup_fork(&door, &inside);
+    if (pid == 0)
+        _exit(inside || cgroup_door_enter(&door) == 0 ? work(arg) : 100);
+    assert_true(pid > 0);
+    cgroup_door_close(&door);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     return status;
 }
 
-static void test_memory_is_limited_and_the_kill_is_seen(void **state)
+static int take_memory(int mib)
 {
-    (void)state;
-    const struct cgroup_limits limits = { .memory_bytes = 32 * MIB };
-    int go;
-    if (!c.can[CGROUP_MEMORY])
-        skip();
-    pid_t pid = start_child(&go, 64);
-    assert_int_equal(cgroup_create(&c, "memory", &limits, &err), 0);
-    assert_int_equal(cgroup_enter(&c, "memory", pid, &err), 0);
-    assert_int_equal(cgroup_remove(&c, "memory"), -EBUSY);
-    assert_false(cgroup_ran_out_of_memory(&c, "memory"));
-    int status = end_child(pid, go);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    assert_true(cgroup_ran_out_of_memory(&c, "memory"));
-    assert_int_equal(cgroup_remove(&c, "memory"), 0);
+    size_t n = (size_t)mib * MIB;
+    char *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return 1;
+    for (size_t i = 0; i < n; i += 4096)
+        ((volatile char *)p)[i] = 1;
+    return 0;
 }
 
-static void test_less_memory_than_the_limit_is_given(void **state)
+/* While this process is in the group, nobody removes it. */
+static int try_remove(int expected)
 {
-    (void)state;
-    const struct cgroup_limits limits = { .memory_bytes = 96 * MIB };
-    int go;
-    if (!c.can[CGROUP_MEMORY])
-        skip();
-    pid_t pid = start_child(&go, 64);
-    assert_int_equal(cgroup_create(&c, "memory", &limits, &err), 0);
-    assert_int_equal(cgroup_enter(&c, "memory", pid, &err), 0);
-    int status = end_child(pid, go);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    assert_false(cgroup_ran_out_of_memory(&c, "memory"));
-    assert_int_equal(cgroup_remove(&c, "memory"), 0);
+    return cgroup_remove(&c, "used") == expected ? 0 : 1;
 }
 
-/* Fork until the kernel refuses, at most 10 times; how often it did not. */
-static int fork_many(void)
+/* Fork until the kernel refuses, at most `most` times; how often it did not. */
+static int fork_many(int most)
 {
     pid_t made[10];
     int n = 0;
-    while (n < 10) {
+    while (n < most) {
         made[n] = fork();
         if (made[n] == 0)
             for (;;)
@@ -105,27 +71,51 @@ static int fork_many(void)
     return n;
 }
 
+static void test_memory_is_limited_and_the_kill_is_seen(void **state)
+{
+    (void)state;
+    const struct cgroup_limits limits = { .memory_bytes = 32 * MIB };
+    if (!c.can[CGROUP_MEMORY])
+        skip();
+    assert_int_equal(cgroup_create(&c, "memory", &limits, &err), 0);
+    assert_false(cgroup_ran_out_of_memory(&c, "memory"));
+    int status = run_in("memory", take_memory, 64);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_true(cgroup_ran_out_of_memory(&c, "memory"));
+    assert_int_equal(cgroup_remove(&c, "memory"), 0);
+}
+
+static void test_less_memory_than_the_limit_is_given(void **state)
+{
+    (void)state;
+    const struct cgroup_limits limits = { .memory_bytes = 96 * MIB };
+    if (!c.can[CGROUP_MEMORY])
+        skip();
+    assert_int_equal(cgroup_create(&c, "memory", &limits, &err), 0);
+    assert_int_equal(run_in("memory", take_memory, 64), 0);
+    assert_false(cgroup_ran_out_of_memory(&c, "memory"));
+    assert_int_equal(cgroup_remove(&c, "memory"), 0);
+}
+
 static void test_processes_are_limited(void **state)
 {
     (void)state;
     const struct cgroup_limits limits = { .pids = 3 };
-    int go[2], status;
-    char byte;
     if (!c.can[CGROUP_PIDS])
         skip();
-    assert_int_equal(pipe(go), 0);
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(read(go[0], &byte, 1) == 1 ? fork_many() : 100);
     assert_int_equal(cgroup_create(&c, "pids", &limits, &err), 0);
-    assert_int_equal(cgroup_enter(&c, "pids", pid, &err), 0);
-    assert_int_equal(write(go[1], "", 1), 1);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    close(go[0]);
-    close(go[1]);
+    int status = run_in("pids", fork_many, 10);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 2);
     assert_int_equal(cgroup_remove(&c, "pids"), 0);
+}
+
+static void test_a_group_in_use_is_not_removed(void **state)
+{
+    (void)state;
+    assert_int_equal(cgroup_create(&c, "used", &(struct cgroup_limits){ 0 }, &err), 0);
+    assert_int_equal(run_in("used", try_remove, -EBUSY), 0);
+    assert_int_equal(cgroup_remove(&c, "used"), 0);
 }
 
 static void test_sweep_removes_what_was_left(void **state)
@@ -153,6 +143,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_memory_is_limited_and_the_kill_is_seen),
         cmocka_unit_test(test_less_memory_than_the_limit_is_given),
         cmocka_unit_test(test_processes_are_limited),
+        cmocka_unit_test(test_a_group_in_use_is_not_removed),
         cmocka_unit_test(test_sweep_removes_what_was_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
