@@ -73,6 +73,16 @@ int cgroup_create(const struct cgroups *c, const char *name, const struct cgroup
                    strerror(-rc));
 }
 
+int cgroup_set_weight(const struct cgroups *c, const char *name, unsigned weight)
+{
+    char path[PATH_MAX];
+    const struct cgroup_limits limits = { .weight = weight };
+    if (!c->can[CGROUP_CPU])
+        return 0;
+    group_path(c, CGROUP_CPU, name, path);
+    return limit_set(c->version, path, CGROUP_CPU, &limits);
+}
+
 int cgroup_remove(const struct cgroups *c, const char *name)
 {
     char path[PATH_MAX];

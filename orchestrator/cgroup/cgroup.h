@@ -29,7 +29,7 @@ struct cgroup_limits {
     uint64_t swap_bytes; /* beside that memory; needs it */
     unsigned pids;
     unsigned cpu_percent; /* of one CPU */
-    unsigned weight;      /* of its share when CPUs are scarce, against others' */
+    unsigned weight;      /* of its share when CPUs are scarce: 100 is what each has by default */
 };
 
 /* The place where groups are made. Only this folder looks into `base`. */
@@ -83,6 +83,9 @@ void cgroup_door_close(struct cgroup_door *d);
  * the child may make system calls only. */
 pid_t cgroup_fork(const struct cgroup_door *d, bool *inside);
 int cgroup_door_enter(const struct cgroup_door *d); /* 0 or -1 with errno */
+
+/* Give the group another weight, not 0, where the host has that. 0 or -errno. */
+int cgroup_set_weight(const struct cgroups *c, const char *name, unsigned weight);
 
 /* Remove the group, which no process is in any more. A group that is not there is no error. 0 or
  * -errno. */

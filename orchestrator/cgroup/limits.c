@@ -9,9 +9,8 @@
 #include <stdio.h>
 
 #define CPU_PERIOD_US 100000
-#define V2_WEIGHT     100 /* of a group that nobody set one for */
 #define V2_WEIGHT_MAX 10000
-#define V1_SHARES     1024
+#define V1_SHARES     1024 /* of a group that nobody gave others */
 #define TEXT_SIZE     64
 
 const char *limit_name(enum cgroup_limit limit)
@@ -70,10 +69,9 @@ static int set_memory(enum cgroup_version version, const char *dir, const struct
 static int set_cpu_v2(const char *dir, const struct cgroup_limits *l)
 {
     char text[TEXT_SIZE];
-    uint64_t weight = (uint64_t)l->weight * V2_WEIGHT;
     int rc = 0;
-    if (weight)
-        rc = write_number(dir, "cpu.weight", weight < V2_WEIGHT_MAX ? weight : V2_WEIGHT_MAX);
+    if (l->weight)
+        rc = write_number(dir, "cpu.weight", l->weight < V2_WEIGHT_MAX ? l->weight : V2_WEIGHT_MAX);
     if (rc < 0 || !l->cpu_percent)
         return rc;
     snprintf(text, sizeof(text), "%" PRIu64 " %d", (uint64_t)l->cpu_percent * CPU_PERIOD_US / 100,
@@ -85,7 +83,7 @@ static int set_cpu_v1(const char *dir, const struct cgroup_limits *l)
 {
     int rc = 0;
     if (l->weight)
-        rc = write_number(dir, "cpu.shares", (uint64_t)l->weight * V1_SHARES);
+        rc = write_number(dir, "cpu.shares", (uint64_t)l->weight * V1_SHARES / 100);
     if (rc < 0 || !l->cpu_percent)
         return rc;
     rc = write_number(dir, "cpu.cfs_period_us", CPU_PERIOD_US);

@@ -20,7 +20,7 @@
 
 /* Any that a kernel must take. */
 static const struct cgroup_limits trial = {
-    .memory_bytes = 64 << 20, .swap_bytes = 64 << 20, .pids = 16, .cpu_percent = 100, .weight = 1
+    .memory_bytes = 64 << 20, .swap_bytes = 64 << 20, .pids = 16, .cpu_percent = 100, .weight = 100
 };
 
 struct search {

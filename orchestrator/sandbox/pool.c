@@ -353,6 +353,7 @@ struct sandbox_own *pool_claim(struct sandbox_host *h, const struct source *sour
     struct sandbox_own *own = best->own;
     *hot = best->hot;
     own->spare = NULL;
+    vmm_set_background(own->sb.vmm, false);
     list_remove(&best->node);
     source_unref(best->source);
     free(best);

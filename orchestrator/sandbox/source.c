@@ -383,6 +383,7 @@ void source_fill_config(const struct source *s, const struct sandbox_own *own,
         .memory_mb = own->sb.memory_mb,
         .disk_mb = own->sb.disk_mb,
         .uid = slot_uid(h, own->slot),
+        .background = own->spare != NULL,
         .memory_fd = s->base ? s->base->fd : -1,
     };
     disk->rootfs = s->rootfs;

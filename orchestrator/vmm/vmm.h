@@ -51,6 +51,7 @@ struct vmm_config {
     unsigned memory_mb;
     uint64_t disk_mb; /* virtual size of the disk the guest sees */
     uid_t uid;        /* uid and gid of the VMM; (uid_t)-1: the daemon's own (no root) */
+    bool background;  /* as after vmm_set_background() */
     int memory_fd;    /* of vmm_start(): a memfd of memory_mb MiB, sealed, that the VM's memory is a
                          private mapping of; -1: zeros. Borrowed for the call */
 };
@@ -173,6 +174,10 @@ const struct link_address *vmm_link_address(const struct vmm *v);
 /* Stop and continue the virtual CPUs. ERR_PRECONDITION for a VMM that waits for its snapshot. */
 void vmm_pause(struct vmm *v, void (*done)(void *user, const struct err *err), void *user);
 void vmm_resume(struct vmm *v, void (*done)(void *user, const struct err *err), void *user);
+
+/* Whether the VMM is to be in nobody's way: it gets of the CPUs what others leave, as far as the
+ * host lets us say so. For any VMM, and at once. */
+void vmm_set_background(struct vmm *v, bool background);
 
 /* Where the VM's memory is mapped in its process. Its anonymous pages are those that differ from
  * memory_fd. Reads /proc; any thread may use the answer. */

@@ -139,20 +139,34 @@ def test_contradictions(daemon, shared_sandbox, body):
     assert shared_sandbox.is_running()
 
 
-def test_two_connects_join_one_resume(daemon, made):
-    from e2b import Sandbox
-
-    sbx = made()
-    boot = boot_id(sbx)
-    sbx.pause()
+def test_two_connects_join_one_resume(own_daemon, tmp_path):
+    require_fault_points()
+    faults = Faults(tmp_path)
+    d = own_daemon(env=faults.env)
+    status, made, _ = d.api("POST", "/sandboxes", {"templateID": "base", "timeout": 600})
+    assert status == 201, made
+    box = Box(d, made)
+    assert box.pause()[0] == 204
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        others = list(pool.map(lambda _: Sandbox.connect(sbx.sandbox_id, timeout=600), range(4)))
-    assert {o.sandbox_id for o in others} == {sbx.sandbox_id}
-    assert {boot_id(o) for o in others} == {boot}
-    log = [json.loads(line) for line in daemon.log_text().splitlines() if sbx.sandbox_id in line]
-    answers = [e["status"] for e in log
-               if e.get("message") == "request" and e["path"].endswith("/connect")]
-    assert sorted(answers) == [201] * 4, "joiners are told the same as the first"
+        with faults.holding(d, "resume.source") as wait:
+            first = pool.submit(box.connect)
+            wait()  # nothing is read meanwhile, so the others are there when it goes on
+            others = [pool.submit(box.connect) for _ in range(3)]
+            wait_for(lambda: requests_waiting(d) == 3, "the other requests")
+        answers = [f.result() for f in (first, *others)]
+    assert [a[0] for a in answers] == [201] * 4, "joiners are told the same as the first"
+    assert {a[1]["sandboxID"] for a in answers} == {box.id}
+    assert box.kill() == 204
+
+
+def requests_waiting(daemon):
+    """Connections to the API that hold bytes which nobody has read."""
+    n = 0
+    for line in open("/proc/net/tcp"):
+        fields = line.split()
+        if fields[1].endswith(f":{daemon.api_port:04X}") and fields[3] == "01":
+            n += int(fields[4].split(":")[1], 16) > 0
+    return n
 
 
 def test_requests_during_a_pause(daemon, made):

@@ -15,7 +15,7 @@ static const struct cgroup_limits some = { .memory_bytes = 1536 * MIB,
                                            .swap_bytes = 512 * MIB,
                                            .pids = 256,
                                            .cpu_percent = 300,
-                                           .weight = 2 };
+                                           .weight = 200 };
 
 static int setup_v2(void **state)
 {
@@ -95,10 +95,22 @@ static void test_no_limit_leaves_the_kernels(void **state)
     assert_string_equal(value_v2("cpu.weight"), "100");
 }
 
+static void test_another_weight_leaves_the_rest(void **state)
+{
+    (void)state;
+    assert_int_equal(cgroup_create(&c, "vm", &some, &err), 0);
+    assert_int_equal(cgroup_set_weight(&c, "vm", 10), 0);
+    assert_string_equal(value_v2("cpu.weight"), "10");
+    assert_string_equal(value_v2("cpu.max"), "300000 100000");
+    assert_int_equal(cgroup_set_weight(&c, "other", 10), -ENOENT);
+    c.can[CGROUP_CPU] = false;
+    assert_int_equal(cgroup_set_weight(&c, "other", 10), 0);
+}
+
 static void test_the_greatest_weight_is_kept(void **state)
 {
     (void)state;
-    assert_int_equal(cgroup_create(&c, "vm", &(struct cgroup_limits){ .weight = 1000 }, &err), 0);
+    assert_int_equal(cgroup_create(&c, "vm", &(struct cgroup_limits){ .weight = 100000 }, &err), 0);
     assert_string_equal(value_v2("cpu.weight"), "10000");
 }
 
@@ -261,6 +273,7 @@ int main(void)
         V2(test_version_2_gets_the_limits),
         V1(test_version_1_gets_the_limits),
         V2(test_no_limit_leaves_the_kernels),
+        V2(test_another_weight_leaves_the_rest),
         V2(test_the_greatest_weight_is_kept),
         V2(test_swap_that_is_not_counted_is_no_error),
         V1(test_swap_that_is_not_counted_is_no_error),

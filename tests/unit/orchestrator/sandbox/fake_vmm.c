@@ -42,8 +42,14 @@ static struct vmm *vmm_new(const struct vmm_config *config, const struct vmm_eve
         abort();
     if (fd != config->memory_fd)
         close(fd);
+    v->background = config->background;
     list_push_back(&fakes.vmms, &v->node);
     return v;
+}
+
+void vmm_set_background(struct vmm *v, bool background)
+{
+    v->background = background;
 }
 
 static void vmm_free(struct vmm *v)

@@ -37,7 +37,7 @@ struct vmm {
     int top_fd;
     uint8_t *memory;
     size_t size;
-    bool running, ended;
+    bool running, ended, background;
 };
 
 struct fakes {

@@ -42,11 +42,13 @@ static void test_a_hot_spare_only_has_to_go_on(void **state)
     struct vmm *spare = fakes_vmm();
     assert_hidden(w, spare);
     assert_false(spare->running);
+    assert_true(spare->background);
     fakes.hold = "vmm_start";
     world_create(w, "base");
     assert_int_equal(w->err.code, ERR_OK);
     assert_ptr_equal(w->made->vmm, spare);
     assert_true(spare->running);
+    assert_false(spare->background);
     assert_int_equal(fakes.configures, 2); /* and the one that it rehearsed */
     fakes.hold = NULL;
     UNTIL_VMMS(w, 2); /* the next one */
