@@ -6,7 +6,9 @@ import json
 import uuid
 
 import pytest
-from conftest import http_status
+from boxes import Box
+from conftest import http_status, wait_for
+from faults import Faults, require_fault_points
 from states import Everything, boot_id, server_timing
 
 
