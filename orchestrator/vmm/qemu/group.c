@@ -21,13 +21,13 @@ static unsigned weight_of(const struct vmm *v)
     return v->config.background ? WEIGHT_BACKGROUND : v->config.vcpus * WEIGHT_OF_VCPU;
 }
 
-static void set_session_nice(pid_t pid, int nice)
+void vm_set_session_nice(pid_t pid, bool background)
 {
     char path[64];
     snprintf(path, sizeof(path), "/proc/%d/autogroup", (int)pid);
     AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd >= 0) /* a kernel without is one that has nothing to say here */
-        (void)!dprintf(fd, "%d", nice);
+        (void)!dprintf(fd, "%d", background ? NICE_BACKGROUND : 0);
 }
 
 void vmm_set_background(struct vmm *v, bool background)
@@ -39,7 +39,7 @@ void vmm_set_background(struct vmm *v, bool background)
     if (rc < 0)
         log_warn("a VM's share of the CPUs is not what it should be", LOG_STR("id", v->id),
                  LOG_STR("reason", strerror(-rc)));
-    set_session_nice(v->record.pid, background ? NICE_BACKGROUND : 0);
+    vm_set_session_nice(v->record.pid, background);
 }
 
 static void set_limits(const struct vmm *v, struct cgroup_limits *out)
@@ -61,8 +61,6 @@ int vm_group_make(const struct vmm *v, struct cgroup_door *door, struct err *err
     if (FAULT_POINT("vmm.cgroup"))
         return err_set(err, ERR_INTERNAL, EIO, "fault injected at vmm.cgroup");
     set_limits(v, &limits);
-    if (v->config.background)
-        set_session_nice(pid, NICE_BACKGROUND);
     int rc = cgroup_create(v->cgroups, v->id, &limits, err);
     return rc < 0 ? rc : cgroup_door_open(v->cgroups, v->id, door, err);
 }

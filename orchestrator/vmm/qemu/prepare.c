@@ -198,6 +198,8 @@ static int spawn(struct vmm *v, const struct fd_list *l, struct err *err)
         rc = vm_group_make(v, &door, err);
     if (rc == 0)
         rc = jail_spawn(&v->child, &spec, err);
+    if (rc == 0 && v->config.background)
+        vm_set_session_nice(v->child.pid, true);
     cgroup_door_close(&door);
     qemu_args_deinit(&args);
     return rc;

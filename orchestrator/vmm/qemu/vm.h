@@ -160,6 +160,8 @@ void vm_note_disk(struct vmm *v, bool full);
 /* Make the VM's control group; its process comes in by the door. */
 int vm_group_make(const struct vmm *v, struct cgroup_door *door, struct err *err);
 void vm_group_remove(const struct vmm *v);
+/* For a host without control groups. */
+void vm_set_session_nice(pid_t pid, bool background);
 
 /* prepare.c: runs on a worker. Makes v->child or sets *err; then the files are still there. */
 int vm_prepare(struct vmm *v, struct err *err);
