@@ -14,6 +14,7 @@
 #include "orchestrator/image/manifest.h"
 #include "orchestrator/sandbox/pool.h"
 #include "orchestrator/sandbox/strays.h"
+#include "orchestrator/snapshot/durable.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -80,11 +81,23 @@ static int make_dir(struct recover *r, const char *name)
     return file_make_dirs(path, 0700, &r->err);
 }
 
+/* What is synced in them would go with their names. */
+static int make_dirs_last(struct recover *r)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof(path), "%s/layers", r->host->config->data_dir);
+    int rc = durable_parent(path);
+    return rc < 0 ? err_set(&r->err, ERR_INTERNAL, -rc, "cannot write the data directory: %s",
+                            strerror(-rc))
+                  : 0;
+}
+
 /* On the worker thread. */
 static void load_rows(struct store_job *job, struct db *db)
 {
     struct recover *r = container_of(job, struct recover, job);
-    if (make_dir(r, "layers") < 0 || make_dir(r, "snapshots") < 0 || make_dir(r, "run") < 0)
+    if (make_dir(r, "layers") < 0 || make_dir(r, "snapshots") < 0 || make_dir(r, "run") < 0 ||
+        make_dirs_last(r) < 0)
         return;
     if (db_sandbox_load(db, keep_row, r, &r->err) == 0 &&
         host_boot_changed(db, &r->host_restarted, &r->err) == 0)

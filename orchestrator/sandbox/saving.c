@@ -5,6 +5,7 @@
 #include "common/link/guest_protocol.h"
 #include "common/base/log.h"
 #include "orchestrator/image/image.h"
+#include "orchestrator/snapshot/durable.h"
 #include "orchestrator/snapshot/host_check.h"
 
 #include <errno.h>
@@ -97,12 +98,13 @@ static void capture(uv_work_t *work)
     memory_capture(&s->memory, &s->copy, &s->err);
 }
 
-static int sync_file(const char *path, struct err *err)
+/* With its name, and that of an overlay that was put on it. */
+static int sync_disk(const char *path, struct err *err)
 {
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) < 0)
-        return err_set(err, ERR_INTERNAL, errno, "cannot write the disk %s: %s", path,
-                       strerror(errno));
+    int rc = fd < 0 || fsync(fd) < 0 ? -errno : durable_parent(path);
+    if (rc < 0)
+        return err_set(err, ERR_INTERNAL, -rc, "cannot write the disk %s: %s", path, strerror(-rc));
     return 0;
 }
 
@@ -126,7 +128,7 @@ static void write_all(uv_work_t *work)
 {
     struct saving *s = container_of(work, struct saving, work);
     int dirfd = -1;
-    if (sync_file(s->disk, &s->err) < 0 || !s->dir[0])
+    if (sync_disk(s->disk, &s->err) < 0 || !s->dir[0])
         return;
     if (snapshot_begin(s->dir, &dirfd, &s->err) < 0)
         return;

@@ -17,8 +17,12 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define CLUSTER_BITS       16
 #define CLUSTER            (UINT64_C(1) << CLUSTER_BITS)
@@ -137,6 +141,26 @@ int disk_create(const char *path, const struct disk_backing *backing, uint64_t s
         return err_set(err, ERR_INTERNAL, -rc, "cannot write the disk %s: %s", path, strerror(-rc));
     }
     return TAKE_FD(fd);
+}
+
+int disk_sync_new(int fd, const char *path, struct err *err)
+{
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof(dir), "%s", path);
+    AUTO_CLOSE int parent = open(dirname(dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent >= 0 && fsync(fd) == 0 && fsync(parent) == 0)
+        return 0;
+    return err_set(err, ERR_INTERNAL, errno, "cannot write the disk %s: %s", path, strerror(errno));
+}
+
+bool disk_is_blank(const char *path)
+{
+    uint8_t start[sizeof(((struct header *)0)->magic)] = { 0 };
+    static const uint8_t none[sizeof(start)];
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+           pread(fd, start, sizeof(start), 0) >= 0 && memcmp(start, none, sizeof(start)) == 0;
 }
 
 int disk_open(const char *path, uid_t uid, struct err *err)

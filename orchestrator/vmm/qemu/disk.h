@@ -26,6 +26,13 @@ struct disk_backing {
 int disk_create(const char *path, const struct disk_backing *backing, uint64_t size_mb, uid_t uid,
                 struct err *err);
 
+/* Make an overlay that was just created last, with its name. 0 or -errno with *err set. */
+int disk_sync_new(int fd, const char *path, struct err *err);
+
+/* Whether the overlay at `path` is one of which a power cut left nothing but its name: nobody had
+ * anything written out to it. An empty one can take its place. */
+bool disk_is_blank(const char *path);
+
 /* Open an overlay that is there for reading and writing and give it to `uid`. -errno with *err set.
  */
 int disk_open(const char *path, uid_t uid, struct err *err);

@@ -1,6 +1,7 @@
 /* The part of a start that blocks: files, sockets, memory, and the jailed process. */
 #include "orchestrator/vmm/qemu/vm.h"
 
+#include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "common/base/fileio.h"
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Room in RLIMIT_FSIZE for the overlay's own tables: they grow with the disk, 8 bytes per cluster
  * of level 2 and 2 of refcounts, well under a thousandth. */
@@ -97,12 +99,17 @@ static int open_top(struct vmm *v, struct err *err)
     uid_t uid = v->driver->means.own_uid ? v->config.uid : (uid_t)-1;
     if (FAULT_POINT("vmm.overlay"))
         return fault("vmm.overlay", err);
+    if (disk_is_blank(d->top))
+        unlink(d->top);
     if (lstat(d->top, &st) == 0)
         return disk_open(d->top, uid, err);
     struct disk_backing backing = chain_backing(d, d->nlayers);
-    int fd = disk_create(d->top, &backing, v->config.disk_mb, uid, err);
+    AUTO_CLOSE int fd = disk_create(d->top, &backing, v->config.disk_mb, uid, err);
     v->made_top = fd >= 0;
-    return fd;
+    if (fd < 0)
+        return fd;
+    int rc = disk_sync_new(fd, d->top, err);
+    return rc < 0 ? rc : TAKE_FD(fd);
 }
 
 static int open_disk(struct vmm *v, struct fd_list *l, struct err *err)

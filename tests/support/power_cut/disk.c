@@ -26,6 +26,7 @@ struct names {
 
 struct contents {
     struct bytes bytes; /* of a file */
+    uint64_t version;   /* of the bytes */
     struct names names; /* of a directory */
 };
 
@@ -47,6 +48,7 @@ struct disk {
     size_t nnodes;
     struct pending *pending;
     size_t npending;
+    uint64_t versions;
 };
 
 static void *need(void *p)
@@ -108,6 +110,7 @@ struct disk *disk_copy(const struct disk *d)
         if (n->external)
             disk_set_external(copy, (int)i, n->external);
     }
+    copy->versions = d->versions;
     return copy;
 }
 
@@ -203,6 +206,8 @@ void disk_apply(struct disk *d, const struct disk_op *op)
     bool writes = op->kind == DISK_WRITE || op->kind == DISK_TRUNCATE;
     if (writes && d->nodes[op->at].external)
         error(99, 0, "power cut: %s is too large to be written here", d->nodes[op->at].external);
+    if (writes)
+        at->version = ++d->versions;
     switch (op->kind) {
     case DISK_CREATE:
         set_name(&at->names, op->name, op->node);
@@ -237,10 +242,56 @@ const char *disk_view_name(enum disk_view view)
     return view < DISK_VIEWS ? names[view] : "?";
 }
 
+/* What a view is made of. */
+static bool shows_cached_bytes(enum disk_view view)
+{
+    return view == DISK_ALL || view == DISK_BYTES;
+}
+
+static const struct names *names_of(const struct node *dir, enum disk_view view)
+{
+    bool least = view == DISK_LEAST || view == DISK_BYTES;
+    return least ? &dir->lasting.names : &dir->cache.names;
+}
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    uint64_t x = a * UINT64_C(0x9e3779b97f4a7c15) + b;
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+static uint64_t digest_of_name(const char *name)
+{
+    uint64_t sum = 0;
+    while (*name)
+        sum = mix(sum, (uint8_t)*name++);
+    return sum;
+}
+
+static uint64_t digest_of_node(const struct disk *d, int node, enum disk_view view)
+{
+    const struct node *n = &d->nodes[node];
+    const struct names *names = names_of(n, view);
+    const struct contents *c = shows_cached_bytes(view) ? &n->cache : &n->lasting;
+    uint64_t sum = mix((uint64_t)node, n->is_dir ? 0 : c->version);
+    if (view == DISK_SIZES)
+        sum = mix(sum, n->cache.bytes.n);
+    for (size_t i = 0; i < names->n; i++) /* in whatever order */
+        sum += mix(digest_of_name(names->items[i].name),
+                   digest_of_node(d, names->items[i].node, view));
+    return sum;
+}
+
+uint64_t disk_view_digest(const struct disk *d, enum disk_view view)
+{
+    return digest_of_node(d, 0, view);
+}
+
 static void write_file(const struct node *n, enum disk_view view, const char *path)
 {
-    bool cached = view == DISK_ALL || view == DISK_BYTES;
-    const struct bytes *b = cached ? &n->cache.bytes : &n->lasting.bytes;
+    const struct bytes *b = shows_cached_bytes(view) ? &n->cache.bytes : &n->lasting.bytes;
     if (n->external) {
         if (link(n->external, path) < 0)
             error(99, errno, "power cut: %s", path);
@@ -255,9 +306,7 @@ static void write_file(const struct node *n, enum disk_view view, const char *pa
 
 static void make_dir(const struct disk *d, int node, enum disk_view view, const char *path)
 {
-    bool least = view == DISK_LEAST || view == DISK_BYTES;
-    const struct node *dir = &d->nodes[node];
-    const struct names *names = least ? &dir->lasting.names : &dir->cache.names;
+    const struct names *names = names_of(&d->nodes[node], view);
     char child[PATH_MAX];
     for (size_t i = 0; i < names->n; i++) {
         const struct node *n = &d->nodes[names->items[i].node];

@@ -67,6 +67,9 @@ int disk_find(const struct disk *d, int dir, const char *name);
 
 void disk_apply(struct disk *d, const struct disk_op *op);
 
+/* Two views of the same number are the same files; of one disk and its copies only. */
+uint64_t disk_view_digest(const struct disk *d, enum disk_view view);
+
 /* Make the files and directories of a view below `path`, an empty directory. */
 void disk_view_make(const struct disk *d, enum disk_view view, const char *path);
 

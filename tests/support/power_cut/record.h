@@ -23,9 +23,18 @@ struct recording {
 bool record(struct recording *r, const char *root, int (*main)(void *user), void *user);
 void recording_free(struct recording *r);
 
-/* Call check(user, dir, view, step) for each view after each number of operations from 0 to all;
- * `scratch` is made and removed each time. Stops at the first failure and returns its value. */
-int recording_check(const struct recording *r, const char *scratch,
+/* Which moments are looked at. */
+struct recording_pick {
+    const char *from, *until; /* names that appear in the root: after the one, before the other */
+    size_t writes;            /* of the moments after a write each so many-th; 0: each */
+    size_t first, last;       /* told: steps of the recording */
+    size_t looks;             /* told: so many views were different */
+};
+
+/* Call check(user, dir, view, step) for each view after each number of operations from 0 to all, or
+ * as `pick` has it, but for views that are as one before; `scratch` is made and removed each time.
+ * Stops at the first failure and returns its value. */
+int recording_check(const struct recording *r, struct recording_pick *pick, const char *scratch,
                     int (*check)(void *user, const char *dir, enum disk_view view, size_t step),
                     void *user);
 

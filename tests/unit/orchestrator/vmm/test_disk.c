@@ -107,6 +107,26 @@ static void test_created_disk_reads_the_backing_and_takes_writes(void **state)
     check(path, 1024, tempdir_path(&dir, "rootfs"));
 }
 
+/* What ext4, for one, has of a file whose bytes were never written out. */
+static void test_one_without_a_header_is_blank(void **state)
+{
+    struct err err = { 0 };
+    const char *path = tempdir_path(&dir, "disk");
+    (void)state;
+    make_and_check(1024);
+    assert_false(disk_is_blank(path));
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(disk_sync_new(fd, path, &err), 0);
+    assert_int_equal(pwrite(fd, "\0\0\0\0", 4, 0), 4);
+    assert_true(disk_is_blank(path));
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_true(disk_is_blank(path));
+    assert_int_equal(pwrite(fd, "no disk", 7, 0), 7);
+    assert_false(disk_is_blank(path));
+    assert_int_equal(unlink(path), 0);
+    assert_false(disk_is_blank(path));
+}
+
 static void test_create_gives_it_to_the_uid(void **state)
 {
     struct err err;
@@ -191,6 +211,7 @@ int main(void)
         cmocka_unit_test(test_create_is_a_valid_image),
         cmocka_unit_test(test_create_of_odd_sizes),
         cmocka_unit_test(test_created_disk_reads_the_backing_and_takes_writes),
+        cmocka_unit_test(test_one_without_a_header_is_blank),
         cmocka_unit_test(test_create_gives_it_to_the_uid),
         cmocka_unit_test(test_create_refuses),
         cmocka_unit_test(test_overlay_on_an_overlay),
