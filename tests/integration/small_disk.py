@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from conftest import Daemon, wait_for
-from boxes import borrow_templates, vmms
+from boxes import borrow_templates, remove_groups, vmms
 
 
 class SmallDisk:
@@ -52,5 +52,6 @@ class SmallDisk:
         for pid in vmms(self.folder):
             os.kill(pid, signal.SIGKILL)
             wait_for(lambda p=pid: not os.path.exists(f"/proc/{p}"), "a VMM to end")
+        remove_groups(self.folder)
         self.holder.kill()
         self.holder.wait()
