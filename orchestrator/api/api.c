@@ -15,6 +15,7 @@ struct api *api_new(const struct api_options *options)
         return NULL;
     api->acceptor.on_request = on_request;
     api->o = *options;
+    idempotency_init(&api->idempotency);
     return api;
 }
 
@@ -35,6 +36,7 @@ void api_free(struct api *api, void (*freed)(void *user), void *user)
         api->freed_user = user;
         return;
     }
+    idempotency_deinit(&api->idempotency);
     free(api);
     freed(user);
 }

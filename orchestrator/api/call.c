@@ -45,6 +45,7 @@ void api_call_unref(struct api_call *c)
     if (api->calls == 0 && api->freed) {
         void (*freed)(void *user) = api->freed;
         void *user = api->freed_user;
+        idempotency_deinit(&api->idempotency);
         free(api);
         freed(user);
     }

@@ -6,6 +6,7 @@
 #include "common/base/cleanup.h"
 #include "common/http/router.h"
 #include "orchestrator/api/api.h"
+#include "orchestrator/api/idempotency.h"
 
 #include <jansson.h>
 
@@ -22,6 +23,7 @@ enum {
 struct api {
     struct http_acceptor acceptor;
     struct api_options o;
+    struct idempotency idempotency;
     size_t calls;
     void (*freed)(void *user); /* set: the api goes with its last call */
     void *freed_user;
@@ -34,8 +36,9 @@ struct api_call {
     /* Once the client is gone, r.stream is NULL and everything of the request is empty. */
     struct http_request r;
     const struct http_route *route;
-    struct store_key key; /* whose request it is; team_id is what handlers want */
-    json_t *body;         /* an object, for routes that have one */
+    struct store_key key;          /* whose request it is; team_id is what handlers want */
+    json_t *body;                  /* an object, for routes that have one */
+    struct idempotent *idempotent; /* the key that it came with, while it is under way */
 
     /* Of call.c. */
     struct store_job lookup;

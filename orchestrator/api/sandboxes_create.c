@@ -16,10 +16,12 @@ static void on_created(void *user, struct sandbox *sb, const struct sandbox_timi
                        const struct err *err)
 {
     struct api_call *c = user;
+    json_t *body = err ? NULL : sandbox_json(sb, c->api->o.config);
+    idempotency_end(c, body, t, err);
     if (err)
         api_fail_err(c, err);
     else
-        api_respond_timed(c, 201, sandbox_json(sb, c->api->o.config), t);
+        api_respond_timed(c, 201, body, t);
     api_call_unref(c);
 }
 
@@ -82,7 +84,7 @@ static void create(struct api_call *c, struct sandbox_spec *spec)
     spec->allow_public_traffic = true;
     if (parse_spec(c, spec, &err)) {
         api_fail_err(c, &err);
-    } else {
+    } else if (idempotency_begin(c)) {
         /* It goes on when the client leaves; the sandbox then lives until its timeout. */
         api_call_ref(c);
         sandbox_create(c->api->o.host, spec, on_created, c);

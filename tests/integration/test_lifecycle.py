@@ -128,3 +128,18 @@ def test_envs_of_the_sandbox(daemon):
         assert out == sbx.sandbox_id
     finally:
         sbx.kill()
+
+
+def test_an_idempotency_key_makes_one_sandbox(daemon):
+    from e2b import Sandbox, SandboxException
+
+    key = f"once-{uuid.uuid4()}"
+    first = Sandbox.create(timeout=60, idempotency_key=key)
+    again = Sandbox.create(timeout=60, idempotency_key=key)
+    try:
+        assert again.sandbox_id == first.sandbox_id
+        assert again.commands.run("echo works").stdout == "works\n"
+        with pytest.raises(SandboxException, match="another request"):
+            Sandbox.create(timeout=61, idempotency_key=key)
+    finally:
+        first.kill()

@@ -306,6 +306,110 @@ static void test_create_goes_on_when_the_client_leaves(void **state)
     reply_free(&r);
 }
 
+#define BODY "{\"templateID\":\"base\",\"timeout\":77}"
+
+/* Send a create with an Idempotency-Key; its answer is received later. */
+static int send_keyed(struct world *w, const char *api_key, const char *key, const char *body)
+{
+    char text[2048];
+    int n = snprintf(text, sizeof(text),
+                     "POST /v2/sandboxes HTTP/1.1\r\nHost: a\r\nX-API-KEY: %s\r\n"
+                     "Idempotency-Key: %s\r\nContent-Length: %zu\r\n\r\n%s",
+                     api_key, key, strlen(body), body);
+    int fd = world_connect(w);
+    world_send(w, fd, text, (size_t)n);
+    return fd;
+}
+
+static int receive(struct world *w, int fd, char id[static 64])
+{
+    struct reply r;
+    world_receive(w, fd, &r);
+    close(fd);
+    int status = r.status;
+    snprintf(id, 64, "%s", text_of(&r, "sandboxID"));
+    if (status == 422)
+        assert_string_equal(text_of(&r, "error_code"), "idempotency_request_mismatch");
+    reply_free(&r);
+    return status;
+}
+
+static int ask_keyed(struct world *w, const char *api_key, const char *key, const char *body,
+                     char id[static 64])
+{
+    return receive(w, send_keyed(w, api_key, key, body), id);
+}
+
+static void test_a_key_makes_one_sandbox(void **state)
+{
+    struct world *w = *state;
+    char first[64], again[64];
+    assert_int_equal(ask_keyed(w, w->key, "a-key-1", BODY, first), 201);
+    assert_int_equal(ask_keyed(w, w->key, "a-key-1", BODY, again), 201);
+    assert_string_equal(first, again);
+    assert_int_equal(
+        ask_keyed(w, w->key, "a-key-1", "{ \"timeout\": 77, \"templateID\": \"base\" }", again),
+        201);
+    assert_string_equal(first, again);
+    assert_int_equal(w->host.count, 1);
+    assert_int_equal(ask_keyed(w, w->key, "a-key-1", "{\"templateID\":\"base\"}", again), 422);
+    assert_int_equal(w->host.count, 1);
+    assert_int_equal(ask_keyed(w, w->key, "a-key-2", BODY, again), 201);
+    assert_string_not_equal(first, again);
+    assert_int_equal(ask_keyed(w, w->other_key, "a-key-1", BODY, again), 201);
+    assert_string_not_equal(first, again);
+    assert_int_equal(w->host.count, 3);
+}
+
+static void test_a_key_that_cannot_be_is_refused(void **state)
+{
+    struct world *w = *state;
+    char id[64], longest[257];
+    memset(longest, 'a', 256);
+    longest[256] = '\0';
+    static const char *const bad[] = { "", "A", "a_b", "a b", "\xc3\xa9" };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(ask_keyed(w, w->key, bad[i], BODY, id), 400);
+    assert_int_equal(ask_keyed(w, w->key, longest, BODY, id), 400);
+    longest[255] = '\0';
+    assert_int_equal(w->host.count, 0);
+    assert_int_equal(ask_keyed(w, w->key, longest, BODY, id), 201);
+}
+
+static bool two_calls(struct world *w)
+{
+    return api_calls(w->api) == 2;
+}
+
+static void test_one_with_the_same_key_waits(void **state)
+{
+    struct world *w = *state;
+    char first[64], again[64];
+    w->host.hold = true;
+    int a = send_keyed(w, w->key, "a", BODY);
+    world_until(w, is_held);
+    int b = send_keyed(w, w->key, "a", BODY);
+    world_until(w, two_calls);
+    assert_int_equal(ask_keyed(w, w->key, "a", "{\"templateID\":\"base\"}", again), 422);
+    close(a); /* its client tries again because it saw no answer */
+    w->host.hold = false;
+    fake_host_release(&w->host);
+    assert_int_equal(receive(w, b, first), 201);
+    assert_int_equal(ask_keyed(w, w->key, "a", BODY, again), 201);
+    assert_string_equal(first, again);
+    assert_int_equal(w->host.count, 1);
+}
+
+static void test_a_failure_may_be_tried_again_with_its_key(void **state)
+{
+    struct world *w = *state;
+    char id[64];
+    err_fill(&w->host.fail, ERR_UNAVAILABLE, "not now");
+    assert_int_equal(ask_keyed(w, w->key, "a", BODY, id), 503);
+    assert_int_equal(ask_keyed(w, w->key, "a", BODY, id), 201);
+    assert_int_equal(w->host.count, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +425,10 @@ int main(void)
         WORLD_TEST(test_private_traffic_needs_a_secure_sandbox),
         WORLD_TEST(test_create_passes_failures_on),
         WORLD_TEST(test_create_goes_on_when_the_client_leaves),
+        WORLD_TEST(test_a_key_makes_one_sandbox),
+        WORLD_TEST(test_a_key_that_cannot_be_is_refused),
+        WORLD_TEST(test_one_with_the_same_key_waits),
+        WORLD_TEST(test_a_failure_may_be_tried_again_with_its_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

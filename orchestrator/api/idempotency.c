@@ -1,0 +1,163 @@
+#include "orchestrator/api/idempotency.h"
+
+#include "common/base/clock.h"
+#include "common/base/sha256.h"
+#include "orchestrator/api/respond.h"
+
+#include <stdio.h>
+
+#define MISMATCH "idempotency_request_mismatch"
+
+/* A key, and what became of the request that brought it. */
+struct idempotent {
+    struct list node; /* of idempotency.oldest */
+    char name[TEAM_ID_SIZE + 1 + IDEMPOTENCY_KEY_MAX];
+    uint8_t request[SHA256_SIZE];
+    int64_t began_ns; /* of the monotonic clock */
+    json_t *answer;   /* NULL: not yet */
+    struct list waiting;
+};
+
+struct waiter {
+    struct list node;
+    struct api_call *call; /* a reference */
+};
+
+void idempotency_init(struct idempotency *i)
+{
+    *i = (struct idempotency){ 0 };
+    list_init(&i->oldest);
+}
+
+static void forget(struct idempotency *i, struct idempotent *e)
+{
+    list_remove(&e->node);
+    map_remove(&i->by_key, str_of(e->name));
+    json_decref(e->answer);
+    free(e);
+}
+
+void idempotency_deinit(struct idempotency *i)
+{
+    list_for_each_safe (node, &i->oldest)
+        forget(i, container_of(node, struct idempotent, node));
+    map_deinit(&i->by_key);
+}
+
+/* Of those that are answered. */
+static void forget_old(struct idempotency *i)
+{
+    int64_t since = clock_mono_ns() - (int64_t)IDEMPOTENCY_KEPT_SEC * 1000000000;
+    list_for_each_safe (node, &i->oldest) {
+        struct idempotent *e = container_of(node, struct idempotent, node);
+        if (e->began_ns > since && i->by_key.count < IDEMPOTENCY_KEPT)
+            return;
+        if (e->answer)
+            forget(i, e);
+    }
+}
+
+static bool is_key(struct str key)
+{
+    for (size_t i = 0; i < key.n; i++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789-", key.p[i]) || !key.p[i])
+            return false;
+    return key.n > 0 && key.n <= IDEMPOTENCY_KEY_MAX;
+}
+
+/* The path counts too: the versions of the API have other defaults. false: out of memory. */
+static bool digest_request(const struct api_call *c, uint8_t out[static SHA256_SIZE])
+{
+    AUTO_FREE char *body = json_dumps(c->body, JSON_COMPACT | JSON_SORT_KEYS);
+    struct sha256 s;
+    if (!body)
+        return false;
+    sha256_init(&s);
+    sha256_update(&s, c->r.path.p, c->r.path.n);
+    sha256_update(&s, "\n", 1);
+    sha256_update(&s, body, strlen(body));
+    sha256_final(&s, out);
+    return true;
+}
+
+static void wait_for(struct idempotent *e, struct api_call *c)
+{
+    struct waiter *w = malloc(sizeof(*w));
+    if (!w) {
+        api_fail(c, 500, "out of memory");
+        return;
+    }
+    api_call_ref(c);
+    w->call = c;
+    list_push_back(&e->waiting, &w->node);
+}
+
+static void have_answer(struct idempotent *e, struct api_call *c, const uint8_t *request)
+{
+    if (memcmp(e->request, request, SHA256_SIZE) != 0)
+        api_fail_code(c, 422, MISMATCH, "this Idempotency-Key came with another request before");
+    else if (e->answer)
+        api_respond(c, 201, json_incref(e->answer));
+    else
+        wait_for(e, c);
+}
+
+bool idempotency_begin(struct api_call *c)
+{
+    struct idempotency *all = &c->api->idempotency;
+    struct str key = http_field_get(c->r.head, "idempotency-key");
+    uint8_t request[SHA256_SIZE];
+    char name[sizeof(((struct idempotent *)0)->name)];
+    if (!key.p)
+        return true;
+    key = str_trim(key);
+    if (!is_key(key)) {
+        api_fail(c, 400, "an Idempotency-Key is 1 to %d letters a-z, digits and hyphens",
+                 IDEMPOTENCY_KEY_MAX);
+        return false;
+    }
+    forget_old(all);
+    snprintf(name, sizeof(name), "%s/%.*s", c->key.team_id, (int)key.n, key.p);
+    struct idempotent *known = map_get(&all->by_key, str_of(name));
+    struct idempotent *e = known ? NULL : calloc(1, sizeof(*e));
+    bool ok =
+        digest_request(c, request) && (known || (e && map_set(&all->by_key, str_of(name), e)));
+    if (!ok) {
+        free(e);
+        api_fail(c, 500, "out of memory");
+        return false;
+    }
+    if (known) {
+        have_answer(known, c, request);
+        return false;
+    }
+    memcpy(e->name, name, sizeof(name));
+    memcpy(e->request, request, sizeof(request));
+    e->began_ns = clock_mono_ns();
+    list_init(&e->waiting);
+    list_push_back(&all->oldest, &e->node);
+    c->idempotent = e;
+    return true;
+}
+
+void idempotency_end(struct api_call *c, json_t *body, const struct sandbox_timings *t,
+                     const struct err *err)
+{
+    struct idempotent *e = TAKE(c->idempotent);
+    if (!e)
+        return;
+    list_for_each_safe (node, &e->waiting) {
+        struct waiter *w = container_of(node, struct waiter, node);
+        if (err)
+            api_fail_err(w->call, err);
+        else
+            api_respond_timed(w->call, 201, json_incref(body), t);
+        api_call_unref(w->call);
+        free(w);
+    }
+    list_init(&e->waiting);
+    if (body)
+        e->answer = json_incref(body);
+    else
+        forget(&c->api->idempotency, e);
+}
