@@ -66,6 +66,7 @@ int node_new(struct node **out, const struct node_options *options, struct err *
     if (!n)
         return err_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     n->o = *options;
+    list_init(&n->due_watches);
     n->started_ns = clock_wall_ns();
     n->started_mono_ns = clock_mono_ns();
     look_at_host(n);
@@ -102,6 +103,7 @@ static void on_server_freed(void *user)
     struct node *n = user;
     void (*freed)(void *user) = n->freed;
     void *freed_user = n->freed_user;
+    defer_cancel(&n->tell);
     free(n);
     freed(freed_user);
 }

@@ -2,6 +2,9 @@
  * SandboxService.Watch: each stream reads the host's one event log at its own pace. A message is
  * under way at a time, so a client that does not read holds a message and a number, whatever
  * happens; when the log has passed it by, the next read says so and ends the stream.
+ *
+ * An event is told to all watches, some at a time, so that the loop's other work waits for a few
+ * messages and not for hundreds.
  */
 #include "common/base/cleanup.h"
 #include "orchestrator/node/service.h"
@@ -9,22 +12,25 @@
 #include <errno.h>
 #include <string.h>
 
+/* Messages that an event sends before the loop looks at anything else. */
+#define TOLD_PER_TURN 16
+
 typedef Sandpit__Node__V1__WatchSandboxesRequest request;
 
 struct watch { /* in the call's arena */
     struct node_call *call;
     struct event_log *log;
     struct event_watcher watcher;
-    struct deferred turn; /* reads on, from the loop */
-    uint64_t seq;         /* read up to and with this one */
-    bool greeted;         /* the first message was sent */
-    bool ready;           /* no message is under way */
+    struct list due; /* of node->due_watches */
+    uint64_t seq;    /* read up to and with this one */
+    bool greeted;    /* the first message was sent */
+    bool ready;      /* no message is under way */
 };
 
 static void leave(struct watch *w)
 {
     event_log_unwatch(&w->watcher);
-    defer_cancel(&w->turn);
+    list_remove(&w->due);
 }
 
 static void send_message(struct watch *w, const struct sandbox_event *e)
@@ -84,15 +90,26 @@ static void read_on(struct watch *w)
     }
 }
 
-static void on_turn(struct deferred *d)
+static void tell(struct deferred *d)
 {
-    read_on(container_of(d, struct watch, turn));
+    struct node *n = container_of(d, struct node, tell);
+    for (int i = 0; i < TOLD_PER_TURN && !list_empty(&n->due_watches); i++) {
+        struct watch *w = container_of(n->due_watches.next, struct watch, due);
+        list_remove(&w->due);
+        read_on(w);
+    }
+    if (!list_empty(&n->due_watches))
+        defer(n->o.defer, &n->tell, tell);
 }
 
 static void on_event(struct event_watcher *watcher)
 {
     struct watch *w = container_of(watcher, struct watch, watcher);
-    defer(node_of(w->call)->o.defer, &w->turn, on_turn);
+    struct node *n = node_of(w->call);
+    if (!w->ready || list_linked(&w->due)) /* it reads on when its message has gone */
+        return;
+    list_push_back(&n->due_watches, &w->due);
+    defer(n->o.defer, &n->tell, tell);
 }
 
 static void on_ready(struct node_call *c)

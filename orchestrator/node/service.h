@@ -18,6 +18,8 @@ struct node {
     int64_t started_ns, started_mono_ns;
     unsigned cpus, capacity; /* of the host, of sandboxes */
     uint64_t memory_mb;
+    struct list due_watches; /* there is an event that they may send */
+    struct deferred tell;    /* sends it */
     void (*freed)(void *user);
     void *freed_user;
 };

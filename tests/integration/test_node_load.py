@@ -58,6 +58,16 @@ def test_a_thousand_calls_at_once(daemon):
         check_growth(daemon, before, f"{CALLS} calls at once")
 
 
+def test_every_watch_is_told(daemon, box):
+    with node_of(daemon) as node:
+        watches = [begin_watch(node, timeout=120)[0] for _ in range(WATCHES)]
+        told = [node.sandboxes.Update(pb.UpdateSandboxRequest(id=box, timeout_s=3000 + n),
+                                      timeout=60).sandbox.end_at for n in range(3)]
+        for w in watches:
+            assert [next(w).event.end_at for _ in told] == told
+            w.cancel()
+
+
 def test_slow_readers_hold_nothing(daemon, box):
     quiet = rest_times(daemon)
     with node_of(daemon, SMALL_WINDOW) as node, node_of(daemon) as other, \
