@@ -7,13 +7,13 @@ _sandpit_flags() {
     "$@" --help 2>/dev/null | grep -oE -- '(^|[^-[:alnum:]])--?[a-z][-a-z]*' | grep -oE -- '--?[a-z][-a-z]*' | sort -u
 }
 
-# Ids of sandboxes of the daemon that the command line's --data-dir names.
-_sandpit_ids() {
+# What a subcommand prints about the data directory that the command line's --data-dir names.
+_sandpit_ask() {
     local n dir=()
     for ((n = 1; n < ${#COMP_WORDS[@]} - 1; n++)); do
         [ "${COMP_WORDS[n]}" = --data-dir ] && dir=(--data-dir "${COMP_WORDS[n + 1]}")
     done
-    "$1" ps -q "${dir[@]}" 2>/dev/null
+    "$@" "${dir[@]}" 2>/dev/null
 }
 
 _sandpit() {
@@ -33,7 +33,9 @@ _sandpit() {
     elif [ "$previous" = --state ]; then
         words='running paused pausing resuming'
     elif [[ $command =~ ^(kill|pause|resume|inspect)$ ]] || [ "$previous" = --sandbox ]; then
-        words=$(_sandpit_ids "$program")
+        words=$(_sandpit_ask "$program" ps -q)
+    elif [ "$command" = key ] && [ "${COMP_WORDS[2]}" = revoke ]; then
+        words=$(_sandpit_ask "$program" key list | awk '$0 ~ / valid / { print $1 }')
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }

@@ -157,7 +157,7 @@ def streams(daemon):
 
 def complete(line, data_dir=None):
     """What bash offers at the end of the line."""
-    words = line.split(" ")
+    words = line.split(" ")  # the last one is what is being typed
     script = (f'. {ROOT}/scripts/completion.bash\nCOMP_WORDS=("$@")\nCOMP_CWORD=$(($# - 1))\n'
               '_sandpit "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"\n'
               'printf "%s\\n" "${COMPREPLY[@]}"')
@@ -175,4 +175,19 @@ def test_completion():
     assert {"-q", "--watch", "--team", "--data-dir"} <= set(complete("sandpit ps -"))
     assert complete("sandpit key r") == ["revoke"]
     assert "--api-port" in complete("sandpit serve --a")
-    assert complete("sandpit kill i") == []
+    assert complete("sandpit ps --state pa") == ["paused"]
+    assert complete("sandpit image b") == ["build"]
+
+
+def test_completion_of_ids(lone):
+    with tempfile.TemporaryDirectory() as nobody:
+        assert complete("sandpit kill i", nobody) == []
+    assert complete("sandpit kill i", lone.data_dir) == []
+    succeeds("key", "create", "--name", "typed", data_dir=lone.data_dir)
+    listed = succeeds("key", "list", data_dir=lone.data_dir).splitlines()
+    ident = [row.split()[0] for row in listed if row.endswith("typed")][0]
+    assert ident in complete("sandpit key revoke ", lone.data_dir)
+    line = f"sandpit key revoke --data-dir {lone.data_dir} {ident[:8]}"
+    assert complete(line) == [ident]
+    succeeds("key", "revoke", ident, data_dir=lone.data_dir)
+    assert complete(f"sandpit key revoke {ident[:8]}", lone.data_dir) == []

@@ -11,7 +11,7 @@ from conftest import SANDPIT, wait_for
 from node_client import begin_watch, node_of, pb
 from boxes import vmms
 from faults import Faults, require_fault_points
-from test_node_commands import NOT_FOUND, run, succeeds
+from test_node_commands import NOT_FOUND, complete, run, succeeds
 
 CREATE_S = 180  # a guest boots slowly on a busy machine without KVM
 
@@ -267,6 +267,8 @@ def test_commands(daemon, node, box):
     assert ident in succeeds("ps", "-q", **where).split()
     told = [s for s in json.loads(succeeds("ps", "--json", **where)) if s["id"] == ident][0]
     assert told["metadata"] == {"who": "node"} and told["state"] == "SANDBOX_STATE_RUNNING"
+    for typed in ("kill ", "pause ", "inspect ", "events --sandbox "):
+        assert complete(f"sandpit {typed}{ident[:6]}", daemon.data_dir) == [ident]
     shown = json.loads(succeeds("inspect", ident, **where))
     assert shown == {"sandbox": told}
     shown = json.loads(succeeds("inspect", "--tokens", ident, **where))
