@@ -28,7 +28,12 @@ static const char help[] =
     "  --json               one JSON object instead of a table\n"
     "  --template-from DIR  data directory that has the template base (that of --data-dir)\n"
     "  --accel WHICH        kvm, tcg (emulation) or auto\n"
-    "  --data-dir DIR       everything that is kept (/var/lib/sandpit)\n";
+    "  --data-dir DIR       everything that is kept (/var/lib/sandpit)\n"
+    "\n"
+    "Example:\n"
+    "    sandpit bench --pool waiting --number 10 --no-floor\n"
+    "\n"
+    "Exit status: 0 done, 1 failed, 2 called wrongly.\n";
 
 static bool read_pool(struct bench_options *o)
 {

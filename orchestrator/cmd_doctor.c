@@ -25,8 +25,12 @@ static const char help[] =
     "                      [--proxy-port PORT] [--accel WHICH] [--memory-mb N]\n"
     "                      [--cgroup WHERE]\n"
     "\n"
-    "Tell what this host can do and what is missing, by trying it. The exit status is 0 when a\n"
-    "sandbox can be created, otherwise 1.\n"
+    "Tell what this host can do and what is missing, by trying it.\n"
+    "\n"
+    "Example:\n"
+    "    sandpit doctor --data-dir /srv/sandpit && systemctl start sandpit\n"
+    "\n"
+    "Exit status: 0 a sandbox can be created, 1 none can, 2 called wrongly.\n"
 #ifdef SANDPIT_FAULT_POINTS
     "\n  --fault-points    list the fault points that tests can arm in this build\n"
 #endif

@@ -9,9 +9,13 @@ static const char help[] =
     "Usage: sandpit env [--key KEY | --create] [--host ADDRESS] [--api-port PORT]\n"
     "                   [--proxy-port PORT] [--domain NAME] [--data-dir DIR]\n"
     "\n"
-    "Print the exports that a client on this machine needs, for the shell:\n"
+    "Print the exports that a client on this machine needs, for the shell.\n"
+    "--create makes a new API key; without it and --key no E2B_API_KEY is printed.\n"
+    "\n"
+    "Example:\n"
     "    eval \"$(sandpit env --create)\"\n"
-    "--create makes a new API key; without it and --key no E2B_API_KEY is printed.\n";
+    "\n"
+    "Exit status: 0 done, 1 failed, 2 called wrongly.\n";
 
 /* One line for the shell; the value in single quotes, those inside it as '\''. */
 static void print_export(const char *name, const char *value)

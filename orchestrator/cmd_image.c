@@ -37,7 +37,12 @@ static const char help[] =
     "  --memory-mb N     of a sandbox (512)\n"
     "  --vcpus N         of a sandbox (1 under emulation, 2 with KVM)\n"
     "  --accel WHICH     auto, kvm or tcg: what sandboxes will run under (auto)\n"
-    "  --data-dir DIR    everything that is kept (/var/lib/sandpit)\n";
+    "  --data-dir DIR    everything that is kept (/var/lib/sandpit)\n"
+    "\n"
+    "Example:\n"
+    "    sandpit image build --name roomy --disk-mb 8192 --memory-mb 1024\n"
+    "\n"
+    "Exit status: 0 done, 1 failed, 2 called wrongly.\n";
 
 struct screen {
     bool is_terminal;

@@ -22,6 +22,8 @@ int cmd_serve(int argc, char **argv)
              "without it, unless they are\nephemeral, and are taken over when it starts "
              "again.\n");
         config_usage(stdout);
+        puts("\nExample:\n    sandpit serve --data-dir /srv/sandpit --max-sandboxes 20\n\n"
+             "Exit status: 0 it was told to end, 1 it failed, 2 called wrongly.");
         return CMD_OK;
     }
     if (log_level_parse(config.log_level, &level))

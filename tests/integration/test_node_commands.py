@@ -56,7 +56,8 @@ def test_a_daemon_that_was_killed_is_none():
 
 
 @pytest.mark.parametrize("command", ["ps", "kill", "pause", "resume", "inspect", "events", "info",
-                                     "drain", "undrain", "key"])
+                                     "drain", "undrain", "key", "serve", "image", "env", "doctor",
+                                     "bench"])
 def test_help_has_examples_and_statuses(command):
     text = succeeds(command, "--help")
     assert text.startswith(f"Usage: sandpit {'drain' if command == 'undrain' else command} ")
@@ -175,7 +176,7 @@ def test_completion():
     assert {"-q", "--watch", "--team", "--data-dir"} <= set(complete("sandpit ps -"))
     assert complete("sandpit key r") == ["revoke"]
     assert "--api-port" in complete("sandpit serve --a")
-    assert complete("sandpit ps --state pa") == ["paused"]
+    assert complete("sandpit ps --state pa") == ["paused", "pausing"]
     assert complete("sandpit image b") == ["build"]
 
 
