@@ -5,30 +5,35 @@
 
 void loop_turn_init(struct loop_turn *t, uv_loop_t *loop)
 {
-    t->loop = loop;
-    int rc = uv_mutex_init(&t->held);
+    *t = (struct loop_turn){ .loop = loop };
+    int rc = uv_mutex_init(&t->lock);
     assert(rc == 0);
-    rc = uv_mutex_init(&t->next);
+    rc = uv_cond_init(&t->ended);
     assert(rc == 0);
 }
 
 void loop_turn_deinit(struct loop_turn *t)
 {
-    uv_mutex_destroy(&t->next);
-    uv_mutex_destroy(&t->held);
+    uv_cond_destroy(&t->ended);
+    uv_mutex_destroy(&t->lock);
 }
 
-/* Who ends a turn and wants another one waits behind who waits already. */
+/* A mutex alone would mostly go to the thread that has just let it go, for that one runs. */
 void loop_turn_take(struct loop_turn *t)
 {
-    uv_mutex_lock(&t->next);
-    uv_mutex_lock(&t->held);
-    uv_mutex_unlock(&t->next);
+    uv_mutex_lock(&t->lock);
+    uint64_t mine = t->asked++;
+    while (t->over != mine)
+        uv_cond_wait(&t->ended, &t->lock);
+    uv_mutex_unlock(&t->lock);
 }
 
 void loop_turn_end(struct loop_turn *t)
 {
-    uv_mutex_unlock(&t->held);
+    uv_mutex_lock(&t->lock);
+    t->over++;
+    uv_cond_broadcast(&t->ended);
+    uv_mutex_unlock(&t->lock);
 }
 
 /* uv_run() would sleep with the turn: so it never sleeps, and we wait for what it waits for. */

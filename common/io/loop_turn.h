@@ -8,17 +8,20 @@
  *     knew of then. uv_async_send() is fine, as always.
  *   - no process is started: signals and limits are those of the loop's thread.
  *
- * When both want the turn they get it by turns, one each.
+ * Turns are had in the order in which they were asked for.
  */
 #ifndef COMMON_IO_LOOP_TURN_H
 #define COMMON_IO_LOOP_TURN_H
 
+#include <stdint.h>
 #include <uv.h>
 
 struct loop_turn {
     uv_loop_t *loop;
-    uv_mutex_t held; /* by whom the turn is */
-    uv_mutex_t next; /* by who waits for it */
+    uv_mutex_t lock; /* of what follows */
+    uv_cond_t ended; /* a turn was */
+    uint64_t asked;  /* turns, ever */
+    uint64_t over;   /* of these */
 };
 
 void loop_turn_init(struct loop_turn *t, uv_loop_t *loop);

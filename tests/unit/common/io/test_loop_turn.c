@@ -16,7 +16,7 @@ struct world {
     uv_async_t over;
     uv_thread_t borrower;
     int count; /* on the loop: of both threads, and plain */
-    int by_loop, overlaps;
+    int by_loop, overlaps, between;
     bool inside; /* a turn */
     atomic_bool done;
 };
@@ -88,8 +88,38 @@ static void test_a_busy_loop_and_another_thread_get_turns(void **state)
     uv_thread_join(&w->borrower);
     assert_int_equal(w->overlaps, 0);
     assert_int_equal(w->count, TURNS + w->by_loop);
-    /* Neither waited for the other's end. */
-    assert_in_range(w->by_loop, TURNS / 10, INT_MAX);
+}
+
+static bool is_awaited(struct loop_turn *t)
+{
+    uv_mutex_lock(&t->lock);
+    bool awaited = t->asked - t->over > 1;
+    uv_mutex_unlock(&t->lock);
+    return awaited;
+}
+
+static void borrow_twice(void *arg)
+{
+    struct world *w = arg;
+    loop_turn_take(&w->turn);
+    int before = w->by_loop;
+    uv_async_send(&w->over);
+    while (!is_awaited(&w->turn))
+        uv_sleep(1);
+    loop_turn_end(&w->turn);
+    loop_turn_take(&w->turn);
+    w->between = w->by_loop - before;
+    loop_turn_end(&w->turn);
+}
+
+static void test_who_waits_comes_before_who_had_a_turn(void **state)
+{
+    struct world *w = *state;
+    uv_async_init(&w->loop, &w->over, on_over);
+    uv_thread_create(&w->borrower, borrow_twice, w);
+    loop_turn_run(&w->turn);
+    uv_thread_join(&w->borrower);
+    assert_int_equal(w->between, 1);
 }
 
 static void test_a_sleeping_loop_gives_its_turn_away(void **state)
@@ -116,8 +146,9 @@ static void test_a_loop_runs_its_timers_and_ends_by_itself(void **state)
     int left = 3;
     uv_timer_init(&w->loop, &timer);
     timer.data = &left;
-    uv_timer_start(&timer, on_timer, 5, 5);
     uint64_t from = uv_hrtime();
+    uv_update_time(&w->loop);
+    uv_timer_start(&timer, on_timer, 5, 5);
     loop_turn_run(&w->turn);
     assert_int_equal(left, 0);
     assert_in_range(uv_hrtime() - from, 14000000, UINT64_MAX);
@@ -130,6 +161,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_WORLD(test_a_busy_loop_and_another_thread_get_turns),
+        IN_WORLD(test_who_waits_comes_before_who_had_a_turn),
         IN_WORLD(test_a_sleeping_loop_gives_its_turn_away),
         IN_WORLD(test_a_loop_runs_its_timers_and_ends_by_itself),
     };
