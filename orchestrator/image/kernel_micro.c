@@ -174,7 +174,7 @@ static int run_make(const struct micro *m, const char *jobs, const char *target,
 }
 
 /* Most of the source are drivers that this configuration has no use for; what is left out of it is
- * a third of the whole. Makefiles and Kconfig files must all be there. */
+ * half of its bytes. Makefiles and Kconfig files must all be there. */
 static int unpack(const struct micro *m, struct err *err)
 {
     const char *const deb[] = { "dpkg-deb", "-x", m->deb, m->package, NULL };

@@ -491,20 +491,43 @@ int template_snapshot_make(const struct image_save *spec, unsigned *vcpus, struc
     return rc;
 }
 
+/* A processor counts: one that the guest sees, or one that its clock was set by. In steps that are
+ * so wide that two measurements are the same one. */
+#define TSC_STEP_KHZ       10000
+#define PROCESSOR_TEXT_MAX 256
+
+static int describe_processor(const struct vmm_host *h, enum vmm_board board, char *out, size_t n,
+                              struct err *err)
+{
+    AUTO_FREE struct snapshot_manifest *m = calloc(1, sizeof(*m));
+    if (!m)
+        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+    int rc = snapshot_describe_host(m, h, board, err);
+    if (rc == 0 && h->kvm)
+        snprintf(out, n, "%s %s", m->cpu_model, m->cpu_flags);
+    else if (rc == 0)
+        snprintf(out, n, "%u", (h->tsc_khz + TSC_STEP_KHZ / 2) / TSC_STEP_KHZ);
+    return rc;
+}
+
 int template_snapshot_host(const char *accel, enum image_kernel kernel, char *out, size_t n,
                            struct err *err)
 {
     uv_loop_t loop;
     struct defer_queue defer;
     struct vmm_driver *driver = NULL;
+    enum vmm_board board = image_kernel_board(kernel);
+    char processor[PROCESSOR_TEXT_MAX];
     uv_loop_init(&loop);
     defer_queue_init(&defer, &loop);
     const struct vmm_driver_options options = { .loop = &loop, .defer = &defer, .accel = accel };
     int rc = vmm_driver_new(&driver, &options, err);
     if (rc == 0) {
         const struct vmm_host *h = vmm_driver_host(driver);
-        snprintf(out, n, "%s %s %s", h->accelerator, h->version,
-                 vmm_devices_text(driver, image_kernel_board(kernel)));
+        rc = describe_processor(h, board, processor, sizeof(processor), err);
+        if (rc == 0)
+            snprintf(out, n, "%s %s %s %s", h->accelerator, h->version, processor,
+                     vmm_devices_text(driver, board));
         vmm_driver_free(driver);
     }
     defer_queue_close(&defer);

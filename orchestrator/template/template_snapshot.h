@@ -9,7 +9,7 @@
  * failure neither is left. */
 int template_snapshot_make(const struct image_save *what, unsigned *vcpus, struct err *err);
 
-/* What of this host the snapshot depends on: accelerator, version, devices. */
+/* What of this host the snapshot depends on: accelerator, version, devices, processor. */
 int template_snapshot_host(const char *accel, enum image_kernel kernel, char *out, size_t n,
                            struct err *err);
 

@@ -92,6 +92,7 @@ struct vmm_host {
     /* Of each board: machine type, with its version, and the clock if the guest's depends on it;
      * empty: the VMM has no such board. vmm_machine_fits() compares two. */
     char machine[VMM_BOARD_NR][32];
+    unsigned tsc_khz;   /* of this host, about; 0: no guest's clock depends on it */
     char cpu[16];       /* the guest's CPU model; with KVM it is the host's CPU */
     char cgroups[96];   /* the control groups of VMMs: which, where, and their limits; "none" */
     char weakness[160]; /* what VMMs are not kept from on this host; empty: nothing */
@@ -132,7 +133,7 @@ void vmm_driver_free(struct vmm_driver *d);
 const char *vmm_devices_text(const struct vmm_driver *d, enum vmm_board board);
 
 /* Whether a snapshot of the one machine (of struct vmm_host) runs on the other: they are the same,
- * and clocks differ by no more than any two measurements do. */
+ * and a clock that it depends on differs by no more than any two measurements do. */
 bool vmm_machine_fits(const char *recorded, const char *here);
 
 /* Start the VMM in its jail and boot the template. done(v, err) once, never from inside: err NULL

@@ -52,9 +52,9 @@ static int choose_accelerator(struct vmm_driver *d, const char *accel, struct er
 static int describe_board(struct vmm_driver *d, enum vmm_board board, struct err *err)
 {
     struct buf devices = { 0 };
-    if (board == VMM_BOARD_MICRO && d->tsc_khz)
+    if (d->host.tsc_khz)
         snprintf(d->host.machine[board], sizeof(d->host.machine[board]), "%s" TSC_MARK "%u",
-                 d->machines[board], d->tsc_khz);
+                 d->machines[board], d->host.tsc_khz);
     else
         snprintf(d->host.machine[board], sizeof(d->host.machine[board]), "%s", d->machines[board]);
     if (qemu_args_devices(board, d->machines[board], &devices) == 0)
@@ -72,8 +72,8 @@ static int describe(struct vmm_driver *d, struct err *err)
     snprintf(d->host.cpu, sizeof(d->host.cpu), QEMU_CPU);
     cgroups_text(d->cgroups, d->host.cgroups, sizeof(d->host.cgroups));
     /* KVM's clock tells the guest. Emulated guests count the host's own ticks. */
-    if (!d->host.kvm && d->machines[VMM_BOARD_MICRO])
-        d->tsc_khz = tsc_measure();
+    if (!d->host.kvm)
+        d->host.tsc_khz = tsc_measure();
     for (size_t i = 0; i < VMM_BOARD_NR && rc == 0; i++)
         if (d->machines[i])
             rc = describe_board(d, (enum vmm_board)i, err);

@@ -176,7 +176,7 @@ static int spawn(struct vmm *v, const struct fd_list *l, struct err *err)
                                     .board = board,
                                     .machine = d->machines[board],
                                     .kvm = d->host.kvm,
-                                    .tsc_khz = board == VMM_BOARD_MICRO ? d->tsc_khz : 0,
+                                    .tsc_khz = board == VMM_BOARD_MICRO ? d->host.tsc_khz : 0,
                                     .vcpus = v->config.vcpus,
                                     .memory_mb = v->config.memory_mb,
                                     .disk = &v->disk,

@@ -60,5 +60,5 @@ bool vmm_machine_fits(const char *recorded, const char *here)
     if (!split(recorded, &a, &a_khz) || !split(here, &b, &b_khz) || !str_eq(a, b))
         return false;
     uint64_t apart = a_khz > b_khz ? a_khz - b_khz : b_khz - a_khz;
-    return a_khz == b_khz || (a_khz && b_khz && apart * TSC_SAME_PARTS < b_khz);
+    return a_khz == 0 || (b_khz && apart * TSC_SAME_PARTS < b_khz);
 }

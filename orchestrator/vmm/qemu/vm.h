@@ -35,7 +35,6 @@ struct vmm_driver {
     struct defer_queue *defer;
     char program[PATH_MAX];
     const char *machines[VMM_BOARD_NR]; /* types; NULL: QEMU has no such board */
-    unsigned tsc_khz;                   /* of this host; 0: guests need not be told */
     struct jail_means means;
     struct vmm_host host;
     const struct cgroups *cgroups; /* borrowed; never NULL */
