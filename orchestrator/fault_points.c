@@ -3,6 +3,8 @@
 #include <stddef.h>
 
 const char *const fault_points[] = {
+    "boot.hello",
+    "boot.start",
     "checkpoint.cont",
     "checkpoint.copy",
     "checkpoint.disk",
@@ -12,10 +14,8 @@ const char *const fault_points[] = {
     "checkpoint.state",
     "checkpoint.stop",
     "checkpoint.write",
-    "create.boot",
     "create.clock",
     "create.configure",
-    "create.hello",
     "create.record",
     "create.restore",
     "create.template",
@@ -36,10 +36,8 @@ const char *const fault_points[] = {
     "restore.fill",
     "restore.load",
     "restore.start",
-    "resume.boot",
     "resume.configure",
     "resume.forget",
-    "resume.hello",
     "resume.record",
     "resume.record_boot",
     "resume.refresh",

@@ -23,6 +23,7 @@
 #include "common/base/fault.h"
 #include "common/base/fileio.h"
 #include "common/base/log.h"
+#include "orchestrator/sandbox/cold_boot.h"
 #include "orchestrator/sandbox/guest_identity.h"
 #include "orchestrator/sandbox/pool.h"
 #include "orchestrator/sandbox/restore.h"
@@ -31,16 +32,11 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* From the start of a cold boot to envd's answer; a guest under emulation on a busy host is slow.
- */
-#define BOOT_DEADLINE_MS 120000
-
 enum create_state {
     CREATE_TEMPLATE,
     CREATE_SOURCE,
     CREATE_RESTORE,
     CREATE_BOOT,
-    CREATE_HELLO,
     CREATE_CONFIGURE,
     CREATE_CLOCK,
     CREATE_RECORD,
@@ -55,8 +51,7 @@ static const struct sm_rule rules[CREATE_NR] = {
     [CREATE_TEMPLATE] = { "template", SM_TO(CREATE_SOURCE) | UNDO },
     [CREATE_SOURCE] = { "source", SM_TO(CREATE_RESTORE) | SM_TO(CREATE_BOOT) | UNDO },
     [CREATE_RESTORE] = { "restore", SM_TO(CREATE_CONFIGURE) | UNDO },
-    [CREATE_BOOT] = { "boot", SM_TO(CREATE_HELLO) | UNDO },
-    [CREATE_HELLO] = { "hello", SM_TO(CREATE_CONFIGURE) | UNDO },
+    [CREATE_BOOT] = { "boot", SM_TO(CREATE_CONFIGURE) | UNDO },
     [CREATE_CONFIGURE] = { "configure", SM_TO(CREATE_CLOCK) | SM_TO(CREATE_RECORD) | UNDO },
     [CREATE_CLOCK] = { "clock", SM_TO(CREATE_CLOCK) | SM_TO(CREATE_RECORD) | UNDO },
     [CREATE_RECORD] = { "record", SM_TO(CREATE_DONE) | UNDO },
@@ -178,7 +173,8 @@ static void take_spare(struct create *op, struct sandbox_own *spare)
     sandbox_discard(mine);
 }
 
-static void on_restored(void *user, const struct err *err)
+/* Its VM is there, restored or booted. */
+static void on_vm(void *user, const struct err *err)
 {
     struct create *op = user;
     op->phase_began = clock_mono_ns();
@@ -216,49 +212,15 @@ static void start_restore(struct create *op)
     }
     if (!take_shape(op))
         return;
-    restore_start(op->own, op->source, RESTORE_RUNNING, &op->timings, on_restored, op);
-}
-
-static void on_boot(struct vmm *v, const struct err *err)
-{
-    struct sandbox *sb = vmm_user(v);
-    struct create *op = own_of(sb)->create;
-    if (err)
-        sb->vmm = NULL;
-    charge(op, SANDBOX_PHASE_VMM);
-    step_done(op, CREATE_HELLO, err);
+    restore_start(op->own, op->source, RESTORE_RUNNING, &op->timings, on_vm, op);
 }
 
 static void start_boot(struct create *op)
 {
-    struct sandbox_own *own = op->own;
     op->kind = OPERATION_CREATE_BOOT;
     charge(op, SANDBOX_PHASE_QUEUE);
-    if (!take_shape(op))
-        return;
-    if (sandbox_cold_boot(own, op->source, on_boot, &op->err) < 0)
-        step_done(op, CREATE_UNDO_VMM, NULL);
-}
-
-static void on_hello(void *user, const ProtobufCMessage *msg, const struct err *err)
-{
-    struct create *op = user;
-    op->call = NULL;
-    if (!err)
-        guest_check_hello(msg, &op->err);
-    charge(op, SANDBOX_PHASE_LINK);
-    step_done(op, CREATE_CONFIGURE, err);
-}
-
-static void start_hello(struct create *op)
-{
-    struct sandbox *sb = &op->own->sb;
-    sb->link = guest_link_new(op->host->loop, op->host->defer, vmm_link_address(sb->vmm),
-                              LINK_SECRET_INITIAL, &sandbox_link_events, sb);
-    if (sb->link)
-        op->call = guest_hello(op->own, BOOT_DEADLINE_MS, on_hello, op);
-    if (!op->call)
-        out_of_memory(op);
+    if (take_shape(op))
+        cold_boot_start(op->own, op->source, &op->timings, on_vm, op);
 }
 
 static void on_configured(void *user, const ProtobufCMessage *msg, const struct err *err)
@@ -391,7 +353,6 @@ static void finish(struct create *op)
 
 static const char *const fault_names[CREATE_NR] = {
     [CREATE_TEMPLATE] = "create.template",   [CREATE_RESTORE] = "create.restore",
-    [CREATE_BOOT] = "create.boot",           [CREATE_HELLO] = "create.hello",
     [CREATE_CONFIGURE] = "create.configure", [CREATE_CLOCK] = "create.clock",
     [CREATE_RECORD] = "create.record",
 };
@@ -425,9 +386,6 @@ static void run(struct create *op)
     case CREATE_BOOT:
         start_boot(op);
         break;
-    case CREATE_HELLO:
-        start_hello(op);
-        break;
     case CREATE_CONFIGURE:
         start_configure(op);
         break;
@@ -456,6 +414,7 @@ static void interrupt(struct create *op)
 {
     if (op->own->restore)
         restore_cancel(op->own, &op->err);
+    cold_boot_cancel(op->own, &op->err);
     if (op->call) {
         guest_link_cancel(TAKE(op->call));
         go(op, CREATE_UNDO_VMM);

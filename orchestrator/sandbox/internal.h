@@ -70,15 +70,16 @@ struct sandbox_own {
     char parent_layer_id[ID_UUID_SIZE]; /* what that stands on; empty: the image */
     char snapshot_id[ID_UUID_SIZE];     /* of a pause with memory, until it runs again */
     uint8_t link_secret[LINK_SECRET_SIZE];
-    int64_t run_began_ns;    /* wall clock; its longest life counts from here */
-    json_t *envs;            /* object of strings; never NULL */
-    struct create *create;   /* under way, or NULL */
-    struct kill *kill;       /* under way, or NULL */
-    struct recover *recover; /* adopting, or NULL */
-    struct restore *restore; /* its VM is being restored, or NULL */
-    struct spare *spare;     /* it waits in the pool, or NULL */
-    bool loaded;             /* its VM has the snapshot's memory and devices */
-    struct merge *merge;     /* of its layers, or NULL */
+    int64_t run_began_ns;        /* wall clock; its longest life counts from here */
+    json_t *envs;                /* object of strings; never NULL */
+    struct create *create;       /* under way, or NULL */
+    struct kill *kill;           /* under way, or NULL */
+    struct recover *recover;     /* adopting, or NULL */
+    struct restore *restore;     /* its VM is being restored, or NULL */
+    struct cold_boot *cold_boot; /* it is being booted, or NULL */
+    struct spare *spare;         /* it waits in the pool, or NULL */
+    bool loaded;                 /* its VM has the snapshot's memory and devices */
+    struct merge *merge;         /* of its layers, or NULL */
     enum sandbox_transition transition;
     void *operation;                                               /* of that */
     struct list waiters;                                           /* struct transition_waiter */
@@ -122,10 +123,7 @@ void sandbox_make_tokens(struct sandbox *sb, bool allow_public_traffic);
 extern const struct vmm_events sandbox_vmm_events;
 extern const struct guest_link_events sandbox_link_events;
 
-/* boot.c */
-/* Start own's VM from its disk alone; done as for vmm_boot(), unless it returns -errno. */
-int sandbox_cold_boot(struct sandbox_own *own, const struct source *source,
-                      void (*done)(struct vmm *v, const struct err *err), struct err *err);
+/* shape.c */
 /* Sizes, versions and ancestry are those of the source. */
 void sandbox_take_shape(struct sandbox_own *own, const struct source *source);
 /* Remove the overlay that no record names. */

@@ -5,7 +5,7 @@
  *
  * and from its disk alone:
  *
- *   SOURCE -> FORGET -> BOOT -> HELLO -> CONFIGURE -> RECORD_BOOT -> DONE
+ *   SOURCE -> FORGET -> BOOT -> CONFIGURE -> RECORD_BOOT -> DONE
  *
  * RECORD says that it runs, and still what it was paused to, until the resume has ended well: so a
  * later daemon that finds no VM knows that it is paused (recover.c). RETIRE comes before the
@@ -22,13 +22,12 @@
 #include "common/base/fault.h"
 #include "common/base/fileio.h"
 #include "common/base/log.h"
+#include "orchestrator/sandbox/cold_boot.h"
 #include "orchestrator/sandbox/guest_identity.h"
 #include "orchestrator/sandbox/restore.h"
 
 #include <errno.h>
 #include <stdio.h>
-
-#define BOOT_DEADLINE_MS 120000
 
 enum resume_state {
     RESUME_SOURCE,
@@ -39,7 +38,6 @@ enum resume_state {
     RESUME_REFRESH,
     RESUME_FORGET,
     RESUME_BOOT,
-    RESUME_HELLO,
     RESUME_CONFIGURE,
     RESUME_RECORD_BOOT,
     RESUME_UNDO_VMM,
@@ -57,8 +55,7 @@ static const struct sm_rule rules[RESUME_NR] = {
     [RESUME_CONT] = { "cont", SM_TO(RESUME_REFRESH) | UNDO },
     [RESUME_REFRESH] = { "refresh", SM_TO(RESUME_REFRESH) | SM_TO(RESUME_DONE) | UNDO },
     [RESUME_FORGET] = { "forget", SM_TO(RESUME_BOOT) | UNDO },
-    [RESUME_BOOT] = { "boot", SM_TO(RESUME_HELLO) | UNDO },
-    [RESUME_HELLO] = { "hello", SM_TO(RESUME_CONFIGURE) | UNDO },
+    [RESUME_BOOT] = { "boot", SM_TO(RESUME_CONFIGURE) | UNDO },
     [RESUME_CONFIGURE] = { "configure", SM_TO(RESUME_RECORD_BOOT) | UNDO },
     [RESUME_RECORD_BOOT] = { "record_boot", SM_TO(RESUME_DONE) | UNDO },
     [RESUME_UNDO_VMM] = { "undo_vmm", SM_TO(RESUME_UNDO_RECORD) },
@@ -124,6 +121,16 @@ static void out_of_memory(struct resume *op)
     step_done(op, RESUME_UNDO_VMM, &err);
 }
 
+/* Stop waiting for the guest. */
+static void interrupt(struct resume *op)
+{
+    cold_boot_cancel(op->own, &op->err);
+    if (op->call) {
+        guest_link_cancel(TAKE(op->call));
+        go(op, RESUME_UNDO_VMM);
+    }
+}
+
 static void on_vm_ended(struct sandbox_own *own, const char *detail)
 {
     struct resume *op = own->operation;
@@ -131,10 +138,7 @@ static void on_vm_ended(struct sandbox_own *own, const char *detail)
         restore_vm_ended(own, detail);
     if (!op->err.code)
         err_fill(&op->err, ERR_INTERNAL, "the VM ended while it was resumed: %s", detail);
-    if (op->call) {
-        guest_link_cancel(TAKE(op->call));
-        go(op, RESUME_UNDO_VMM);
-    }
+    interrupt(op);
 }
 
 static void on_source(void *user, struct source *source, const struct err *err)
@@ -223,42 +227,11 @@ static void forget_memory(struct sandbox_own *own)
     own->sb.filesystem_only = true;
 }
 
-static void on_boot(struct vmm *v, const struct err *err)
-{
-    struct sandbox *sb = vmm_user(v);
-    struct resume *op = own_of(sb)->operation;
-    if (err)
-        sb->vmm = NULL;
-    charge(op, SANDBOX_PHASE_VMM);
-    step_done(op, RESUME_HELLO, err);
-}
-
-static void start_boot(struct resume *op)
-{
-    op->ran = true;
-    if (sandbox_cold_boot(op->own, op->source, on_boot, &op->err) < 0)
-        step_done(op, RESUME_UNDO_VMM, NULL);
-}
-
-static void on_hello(void *user, const ProtobufCMessage *msg, const struct err *err)
+static void on_booted(void *user, const struct err *err)
 {
     struct resume *op = user;
-    op->call = NULL;
-    if (!err)
-        guest_check_hello(msg, &op->err);
-    charge(op, SANDBOX_PHASE_LINK);
+    op->phase_began = clock_mono_ns();
     step_done(op, RESUME_CONFIGURE, err);
-}
-
-static void start_hello(struct resume *op)
-{
-    struct sandbox *sb = &op->own->sb;
-    sb->link = guest_link_new(sb->host->loop, sb->host->defer, vmm_link_address(sb->vmm),
-                              LINK_SECRET_INITIAL, &sandbox_link_events, sb);
-    if (sb->link)
-        op->call = guest_hello(op->own, BOOT_DEADLINE_MS, on_hello, op);
-    if (!op->call)
-        out_of_memory(op);
 }
 
 static void on_configured(void *user, const ProtobufCMessage *msg, const struct err *err)
@@ -364,7 +337,6 @@ static const char *const fault_names[RESUME_NR] = {
     [RESUME_SOURCE] = "resume.source",       [RESUME_RESTORE] = "resume.restore",
     [RESUME_RECORD] = "resume.record",       [RESUME_RETIRE] = "resume.retire",
     [RESUME_REFRESH] = "resume.refresh",     [RESUME_FORGET] = "resume.forget",
-    [RESUME_BOOT] = "resume.boot",           [RESUME_HELLO] = "resume.hello",
     [RESUME_CONFIGURE] = "resume.configure", [RESUME_RECORD_BOOT] = "resume.record_boot",
 };
 
@@ -403,10 +375,8 @@ static void run(struct resume *op)
         sandbox_save(own, "paused", on_forgotten, op);
         break;
     case RESUME_BOOT:
-        start_boot(op);
-        break;
-    case RESUME_HELLO:
-        start_hello(op);
+        op->ran = true;
+        cold_boot_start(own, op->source, &op->timings, on_booted, op);
         break;
     case RESUME_CONFIGURE:
         start_configure(op);
@@ -434,10 +404,7 @@ void resume_cancel_boots(struct sandbox_host *h)
             continue;
         if (!op->err.code)
             err_fill(&op->err, ERR_UNAVAILABLE, "the daemon is stopping");
-        if (op->call) {
-            guest_link_cancel(TAKE(op->call));
-            go(op, RESUME_UNDO_VMM);
-        }
+        interrupt(op);
     }
 }
 

@@ -24,7 +24,7 @@ RESTORE = ["restore.start", "restore.fill", "restore.load", "memory.apply", "vmm
 RESUME = ["resume.source", "resume.restore", "resume.record", "resume.retire",
           "store.sandbox_put"] + RESTORE
 RAN = ["restore.cont", "resume.refresh"]
-REBOOT = ["resume.forget", "resume.boot", "resume.hello", "resume.configure",
+REBOOT = ["resume.forget", "boot.start", "boot.hello", "resume.configure",
           "resume.record_boot"]
 CHECKPOINT = ["checkpoint.quiesce", "checkpoint.name_layer", "checkpoint.stop",
               "checkpoint.state", "checkpoint.copy", "memory.capture", "checkpoint.disk",
@@ -35,7 +35,7 @@ CREATE = ["create.template", "create.restore", "create.configure", "create.recor
     [p for p in RESTORE if p != "memory.apply"]
 POOL = ["restore.start", "restore.load", "restore.cont", "vmm.spawn"]
 # Driven by others: boots of templates, adoption, merged layers, unit tests.
-ELSEWHERE = {"create.boot", "create.clock", "create.hello", "http2.read-cached", "image.publish",
+ELSEWHERE = {"create.clock", "http2.read-cached", "image.publish",
              "image.snapshot", "vmm.adopt", "vmm.cgroup", "vmm.cont", "vmm.merge_disk", "vmm.record",
              "vmm.set_link", "vmm.start", "vmm.template"}
 

@@ -166,6 +166,49 @@ static void test_a_boot_that_fails_leaves_the_disk(void **state)
     world_assert_state(w, SANDBOX_RUNNING, "running");
 }
 
+static void test_a_boot_ends_with_its_vm(void **state)
+{
+    static const char *const steps[] = { "vmm_boot", "Hello", "Configure" };
+    struct world *w = *state;
+    world_have_sandbox(w);
+    world_pause_disk(w);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        fakes.hold = steps[i];
+        world_connect(w);
+        assert_true(fakes_waits(steps[i]));
+        if (i == 0)
+            fakes.fail = steps[i];
+        else
+            fakes_end_vmm(fakes_vmm());
+        world_go(w);
+        fakes.fail = NULL;
+        assert_int_equal(w->connected, (int)i + 1);
+        assert_true(w->err.code != ERR_OK);
+        world_assert_state(w, SANDBOX_PAUSED, "paused");
+    }
+}
+
+static void test_a_boot_is_called_off_by_a_stop(void **state)
+{
+    static const char *const steps[] = { "vmm_boot", "Hello", "Configure" };
+    struct world *w = *state;
+    world_have_sandbox(w);
+    world_pause_disk(w);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        fakes.hold = steps[i];
+        world_connect(w);
+        world_stop(w, false);
+        if (i == 0) /* a VMM that starts is waited for */
+            world_go(w);
+        fakes.hold = NULL;
+        assert_int_equal(w->stopped, 1);
+        assert_int_equal(w->err.code, ERR_UNAVAILABLE);
+        world_restart(w);
+        world_recover(w);
+        world_assert_state(w, SANDBOX_PAUSED, "paused");
+    }
+}
+
 static void test_a_stop_of_the_daemon_waits_for_it(void **state)
 {
     struct world *w = *state;
@@ -280,6 +323,8 @@ int main(void)
         WORLD_TEST(test_a_vmm_that_fails_before_it_runs_leaves_it_paused),
         WORLD_TEST(test_one_that_ran_and_failed_has_its_disk_alone),
         WORLD_TEST(test_a_boot_that_fails_leaves_the_disk),
+        WORLD_TEST(test_a_boot_ends_with_its_vm),
+        WORLD_TEST(test_a_boot_is_called_off_by_a_stop),
         WORLD_TEST(test_a_stop_of_the_daemon_waits_for_it),
         WORLD_TEST(test_a_kill_meanwhile_waits),
         WORLD_TEST(test_a_damaged_snapshot_is_refused_and_kept),

@@ -1,28 +1,8 @@
-/* A cold boot from a sandbox's disk, and what an unwanted sandbox leaves. */
+/* What a sandbox takes from its source, and what an unwanted one leaves. */
 #include "orchestrator/sandbox/internal.h"
 
-#include "common/base/fileio.h"
-
-#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
-
-int sandbox_cold_boot(struct sandbox_own *own, const struct source *source,
-                      void (*done)(struct vmm *v, const struct err *err), struct err *err)
-{
-    struct vmm_config config;
-    AUTO_FREE struct source_paths *paths = malloc(sizeof(*paths));
-    if (!paths)
-        return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory starting the VM");
-    int rc = file_make_dirs(own->run_dir, 0700, err);
-    if (rc < 0)
-        return rc;
-    source_fill_config(source, own, paths, &config);
-    config.memory_fd = -1;
-    own->base_build_id[0] = '\0';
-    own->sb.vmm = vmm_boot(own->sb.host->driver, &config, &sandbox_vmm_events, &own->sb, done);
-    return own->sb.vmm ? 0 : err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory starting the VM");
-}
 
 void sandbox_take_shape(struct sandbox_own *own, const struct source *source)
 {
