@@ -23,7 +23,7 @@ const uint8_t HTTP2_LAST_PING[8] = { 'l', 'a', 's', 't', 'p', 'i', 'n', 'g' };
 
 void http2_kick(struct http2_session *h)
 {
-    if (!h->in_input)
+    if (!h->in_input && !h->muted)
         defer(h->defer, &h->work, run_work);
 }
 
@@ -180,7 +180,8 @@ static void session_say_goodbye(struct http2_session *h)
     if (h->live > 0 || !h->ng || h->error)
         return;
     if (h->goaway_received || h->ping_acked) {
-        session_goaway(h);
+        if (!h->untold)
+            session_goaway(h);
     } else if (h->draining && !h->acceptor && !h->ping_asked) {
         h->ping_asked = true;
         if (nghttp2_submit_ping(h->ng, NGHTTP2_FLAG_NONE, HTTP2_LAST_PING) != 0)
@@ -194,7 +195,7 @@ static bool session_is_over(const struct http2_session *h)
         return false;
     if (h->error)
         return true;
-    return h->goaway_sent;
+    return h->goaway_sent || (h->untold && (h->ping_acked || h->goaway_received));
 }
 
 static void on_idle_time(uv_timer_t *timer)
@@ -434,10 +435,26 @@ void http2_session_drain(struct http2_session *h)
     http2_kick(h);
 }
 
+void http2_session_drain_untold(struct http2_session *h)
+{
+    h->untold = !h->acceptor;
+    http2_session_drain(h);
+}
+
+void http2_session_mute(struct http2_session *h)
+{
+    assert(h->live == 0 && !h->aborted);
+    h->muted = h->aborted = h->draining = true;
+    defer_cancel(&h->work);
+    if (h->timers_open)
+        uv_timer_stop(&h->idle);
+}
+
 void http2_session_abort(struct http2_session *h, int errnum)
 {
-    if (h->aborted)
+    if (h->aborted && !h->muted)
         return;
+    h->muted = false;
     h->aborted = true;
     h->draining = true;
     list_for_each_safe (node, &h->streams) {

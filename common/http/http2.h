@@ -58,10 +58,18 @@ struct http_stream *http2_session_stream(struct http2_session *h,
  * the server's sign of life before that, so that on_over(0) proves that the server was there. */
 void http2_session_drain(struct http2_session *h);
 
+/* The same for a client whose server will learn it in another way: no GOAWAY, after which the
+ * server would have a session to take down. */
+void http2_session_drain_untold(struct http2_session *h);
+
 /* End at once: every open stream gets on_close(errnum) from the loop (deferred); no byte is written
  * any more and on_over is not called. The session's memory goes when the last on_close was
  * delivered; the pointer is dead for the caller from here on. */
 void http2_session_abort(struct http2_session *h, int errnum);
+
+/* As an abort of a session without streams, but that its memory stays until http2_session_abort()
+ * is called: to free it can be more work than there is time for. */
+void http2_session_mute(struct http2_session *h);
 
 /* Streams whose on_close has not come yet. */
 size_t http2_session_streams(const struct http2_session *h);

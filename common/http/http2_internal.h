@@ -44,8 +44,10 @@ struct http2_session {
     bool timers_open, idle_on;
     bool in_input, in_output;
     bool aborted;  /* the owner is gone; freed when the last stream is */
+    bool muted;    /* but not yet: the owner has kept the pointer */
     bool enforced; /* streams were reset because too much was held */
     bool draining; /* no new streams */
+    bool untold;   /* client: ends without GOAWAY */
     bool goaway_asked, goaway_sent, goaway_received;
     bool ping_asked, ping_acked; /* client: the one that ends a drain */
     int error;                   /* a positive errno: the session failed */

@@ -26,10 +26,23 @@ static struct link_end *end_of(struct io *io)
     return container_of(fd, struct link_end, fd);
 }
 
-static void end_session_abort(struct link_end *end)
+static void abort_session(struct http2_session **session)
 {
-    if (end->session)
-        http2_session_abort(TAKE(end->session), ECONNRESET);
+    if (*session)
+        http2_session_abort(TAKE(*session), ECONNRESET);
+}
+
+/* The session is over. One without streams has no more to say: its memory can wait, for a restored
+ * guest that is waited for. */
+static void end_session_leave(struct link_end *end)
+{
+    abort_session(&end->last);
+    if (!end->session || http2_session_streams(end->session) > 0) {
+        abort_session(&end->session);
+        return;
+    }
+    end->last = TAKE(end->session);
+    http2_session_mute(end->last);
 }
 
 static void on_over(struct http2_session *h, int errnum)
@@ -62,6 +75,7 @@ static struct http2_session *make_session(struct link_end *end)
 static void on_ahead(uv_timer_t *timer)
 {
     struct link_end *end = container_of(timer, struct link_end, ahead);
+    abort_session(&end->last);
     if (!end->next)
         end->next = make_session(end);
 }
@@ -107,7 +121,7 @@ static void on_marked_data(struct link_end *end, const uint8_t *data, size_t n)
             continue;
         /* What the old session left queued in the port goes before the answer; the host discards
          * everything up to it. */
-        end_session_abort(end);
+        end_session_leave(end);
         memcpy(answer, LINK_ACK, LINK_ACK_SIZE);
         io_write(&end->fd.io, answer, sizeof(answer));
         end_session_start(end);
@@ -210,9 +224,9 @@ int link_end_add(struct envd_link *l, int fd, enum io_fd_kind kind, bool marked)
 
 void link_end_close(struct link_end *end)
 {
-    end_session_abort(end);
-    if (end->next)
-        http2_session_abort(TAKE(end->next), ECONNRESET);
+    abort_session(&end->session);
+    abort_session(&end->next);
+    abort_session(&end->last);
     uv_timer_stop(&end->hold);
     uv_timer_stop(&end->ahead);
     io_close(&end->fd.io, false);

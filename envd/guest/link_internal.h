@@ -15,6 +15,7 @@ struct link_end {
     struct io_fd fd;
     struct http2_session *session; /* NULL while there is none */
     struct http2_session *next;    /* made ahead; NULL: not yet */
+    struct http2_session *last;    /* muted, to be freed; NULL: none */
     bool marked;                   /* sessions begin with the marker */
     bool secret_changed;
     struct link_scanner scanner;
@@ -45,8 +46,9 @@ struct envd_link {
 #define LINK_SEARCH_MS       30000
 #define LINK_VSOCK_BACKLOG   4
 
-/* How long after a session began the next one is made. A guest that is saved and restored finds it
- * in its memory: to make one is a thousand first executions of code, which emulation pays for. */
+/* How long after a session began the next one is made and the last one is freed. A guest that is
+ * saved and restored finds it in its memory: to make one is a thousand first executions of code,
+ * which emulation pays for. */
 #define LINK_AHEAD_MS 1000
 
 #define CONNECT_MAX         1024

@@ -92,7 +92,7 @@ static void on_quiet(void *user, int rc)
 int single_vm_unlink(struct single_vm *s, unsigned timeout_ms, struct err *err)
 {
     single_vm_begin(s);
-    guest_link_quiesce(s->link, timeout_ms, on_quiet, s);
+    guest_link_quiesce(s->link, timeout_ms, GUEST_LINK_END_UNTOLD, on_quiet, s);
     int rc = single_vm_wait(s, 0, err);
     guest_link_close(TAKE(s->link));
     return rc;

@@ -474,8 +474,8 @@ static void on_nothing_to_quiesce(struct deferred *d)
     done(l->quiesce_user, -ENOTCONN);
 }
 
-void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, void (*done)(void *user, int rc),
-                        void *user)
+void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, enum guest_link_end end,
+                        void (*done)(void *user, int rc), void *user)
 {
     assert(!l->quiesce_done);
     l->quiesce_done = done;
@@ -483,7 +483,10 @@ void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, void (*done)(
     if (guest_link_is_up(l)) {
         sm_move(&l->sm, LINK_DRAINING);
         timer_set(l, timeout_ms, false);
-        http2_session_drain(l->session);
+        if (end == GUEST_LINK_END_TOLD)
+            http2_session_drain(l->session);
+        else
+            http2_session_drain_untold(l->session);
         return;
     }
     link_cut(l);

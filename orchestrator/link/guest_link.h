@@ -75,12 +75,17 @@ guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage
                 void *user);
 void guest_link_cancel(struct guest_call *c);
 
-/* End the session in order: no new streams, GOAWAY; done(0) when the guest answered and the session
+/* Whether the guest is told by a GOAWAY that its session is over. One that is saved at once would
+ * not get to reading it, and is spared the work after it is restored: the next marker ends the
+ * session. */
+enum guest_link_end { GUEST_LINK_END_TOLD, GUEST_LINK_END_UNTOLD };
+
+/* End the session in order: no new streams, a PING; done(0) when the guest answered and the session
  * ended, done(-ETIMEDOUT) after timeout_ms (then the session is cut), another negative errno when
  * it broke meanwhile, -ENOTCONN when there was none. done comes once, never from inside. The link
  * stays down until guest_link_resume(), which may be called after done. */
-void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, void (*done)(void *user, int rc),
-                        void *user);
+void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, enum guest_link_end end,
+                        void (*done)(void *user, int rc), void *user);
 void guest_link_resume(struct guest_link *l);
 
 /* Close: open streams get on_close(ECONNRESET), calls that were not canceled their done. The link

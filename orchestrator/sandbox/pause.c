@@ -167,7 +167,7 @@ static void start_drain(struct pause *op)
         struct sandbox_watcher *w = container_of(node, struct sandbox_watcher, node);
         w->on_leaving(w, sb);
     }
-    guest_link_quiesce(sb->link, DRAIN_MS, on_drained, op);
+    guest_link_quiesce(sb->link, DRAIN_MS, GUEST_LINK_END_UNTOLD, on_drained, op);
 }
 
 static void on_stopped(void *user, const struct err *err)

@@ -289,7 +289,7 @@ static int settle(struct run *r)
         rc = quiesce(r);
     if (rc < 0)
         return rc;
-    guest_link_quiesce(r->link, DRAIN_MS, on_drained, r);
+    guest_link_quiesce(r->link, DRAIN_MS, GUEST_LINK_END_TOLD, on_drained, r);
     rc = wait_step(r);
     return rc == 0 ? rest(r) : rc;
 }

@@ -189,10 +189,12 @@ static void on_quiesced(void *user, int rc)
     quiesced++;
 }
 
+static enum guest_link_end quiesce_end;
+
 static void quiesce(unsigned ms)
 {
     quiesced = 0;
-    guest_link_quiesce(host.l, ms, on_quiesced, &host);
+    guest_link_quiesce(host.l, ms, quiesce_end, on_quiesced, &host);
     assert_int_equal(quiesced, 0);
     assert_false(guest_link_is_up(host.l));
     assert_null(guest_link_stream(host.l, NULL, NULL));
@@ -217,6 +219,23 @@ static void test_quiesce_ends_the_session_in_order(void **state)
     guest_link_resume(host.l);
     fake_host_assert_alive(&host, &t);
     assert_int_equal(vm.clients, 2);
+}
+
+/* The guest is not told, and has a session until the next one begins. */
+static void test_quiesce_that_the_guest_is_not_told_of(void **state)
+{
+    (void)state;
+    quiesce_end = GUEST_LINK_END_UNTOLD;
+    for (size_t i = 0; i < 3; i++) {
+        begin(&many[i], "POST", "/echo", 500000);
+        quiesce(10000);
+        assert_int_equal(quiesce_rc, 0);
+        assert_true(many[i].closed);
+        assert_int_equal(many[i].received, 500000);
+        guest_link_resume(host.l);
+        fake_host_assert_alive(&host, &t);
+    }
+    quiesce_end = GUEST_LINK_END_TOLD;
 }
 
 static void test_quiesce_of_a_silent_guest_ends_in_time(void **state)
@@ -257,6 +276,7 @@ int main(void)
         CASE(test_secret_changes_with_the_next_session),
         CASE(test_last_byte_that_begins_the_secret_is_not_kept),
         CASE(test_quiesce_ends_the_session_in_order),
+        CASE(test_quiesce_that_the_guest_is_not_told_of),
         CASE(test_quiesce_of_a_silent_guest_ends_in_time),
         CASE(test_quiesce_of_a_guest_that_answers_nothing_but_runs),
     };

@@ -382,7 +382,8 @@ static void test_quiesce(void **state)
     for (size_t i = 0; i < 10; i++) {
         wait_up(20000);
         quiesced = false;
-        guest_link_quiesce(host.l, 5000, on_quiesced, NULL);
+        guest_link_quiesce(host.l, 5000, i % 2 ? GUEST_LINK_END_TOLD : GUEST_LINK_END_UNTOLD,
+                           on_quiesced, NULL);
         LOOP_UNTIL(&t, quiesced);
         guest_link_resume(host.l);
         health();

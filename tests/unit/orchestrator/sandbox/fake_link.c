@@ -123,9 +123,10 @@ static void answer_drain(struct ask *a, const struct err *err)
     a->done.drained(a->user, err ? -ETIMEDOUT : 0);
 }
 
-void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, void (*done)(void *user, int rc),
-                        void *user)
+void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, enum guest_link_end end,
+                        void (*done)(void *user, int rc), void *user)
 {
+    (void)end;
     (void)timeout_ms;
     ask_new(FAKE_DRAIN, l, answer_drain, user)->done.drained = done;
 }
