@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import sqlite3
 import tempfile
 
@@ -54,10 +55,17 @@ def dead_groups(data_dir):
             if not (path / "cgroup.procs").read_text()]
 
 
-def remove_groups(data_dir):
-    """Of VMMs that a test killed: no daemon comes that would."""
-    wait_for(lambda: len(dead_groups(data_dir)) == sum(map(len, groups(data_dir).values())),
-             "the VMMs to be gone")
+def remove_vmms(data_dir):
+    """VMMs and their groups: no daemon comes that would. One that was being started when its daemon
+    was killed gets its name a moment later."""
+    def gone():
+        for pid in vmms(data_dir):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not vmms(data_dir) and \
+            len(dead_groups(data_dir)) == sum(map(len, groups(data_dir).values()))
+
+    wait_for(gone, "the VMMs to be gone")
     for path in dead_groups(data_dir):
         path.rmdir()
 

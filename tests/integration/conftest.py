@@ -161,7 +161,7 @@ def daemon(data_dir):
 @contextlib.contextmanager
 def daemons(data_dir):
     """make(**kwargs) starts a daemon on a data directory that borrows the session's templates."""
-    from boxes import borrow_templates, remove_groups, vmms
+    from boxes import borrow_templates, remove_vmms
 
     folder = tempfile.mkdtemp(prefix="sandpit-data-")
     os.chmod(folder, 0o711)
@@ -176,9 +176,7 @@ def daemons(data_dir):
     yield make
     for d in made:
         d.stop(signal.SIGKILL)
-    for pid in vmms(folder):
-        os.kill(pid, signal.SIGKILL)
-    remove_groups(folder)
+    remove_vmms(folder)
     shutil.rmtree(folder)
 
 

@@ -1,12 +1,11 @@
 """A data directory on a small file system of its own, in a mount namespace of its own: nobody else
 sees it, and it goes with the last process in it."""
 import os
-import signal
 import subprocess
 
 import pytest
 from conftest import Daemon, wait_for
-from boxes import borrow_templates, remove_groups, vmms
+from boxes import borrow_templates, remove_vmms
 
 
 class SmallDisk:
@@ -49,9 +48,6 @@ class SmallDisk:
             os.unlink(self.filler)
 
     def close(self):
-        for pid in vmms(self.folder):
-            os.kill(pid, signal.SIGKILL)
-            wait_for(lambda p=pid: not os.path.exists(f"/proc/{p}"), "a VMM to end")
-        remove_groups(self.folder)
+        remove_vmms(self.folder)
         self.holder.kill()
         self.holder.wait()
