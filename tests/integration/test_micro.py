@@ -53,6 +53,15 @@ def access(daemon):
     return {"api_key": daemon.key, "api_url": daemon.api_url, "sandbox_url": daemon.proxy_url}
 
 
+@pytest.mark.parametrize("word", ["tiny", "Micro", ""])
+def test_another_word_is_refused(word, tmp_path):
+    done = subprocess.run([SANDPIT, "image", "build", f"--kernel={word}", "--data-dir",
+                           str(tmp_path / "data")], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "sandpit image build: --kernel must be debian or micro\n"
+    assert not (tmp_path / "data").exists()
+
+
 def test_it_is_the_small_kernel(sbx):
     assert sbx.commands.run("uname -r").stdout.strip().endswith("-micro")
     assert sbx.commands.run("ls /sys/bus/pci /proc/modules 2>/dev/null || true").stdout == ""
