@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from conftest import Daemon, wait_for
+from conftest import Daemon
 from boxes import borrow_templates, remove_vmms
 
 
