@@ -5,6 +5,9 @@
 /* Version of guest.proto. The orchestrator speaks this one and the one before. */
 #define GUEST_PROTOCOL 1
 
+/* Where the paths of guest.proto's methods begin. */
+#define GUEST_SERVICE "/sandpit.guest.v1.Guest/"
+
 /* Bytes of host entropy that a guest is given. */
 #define GUEST_ENTROPY_SIZE 64
 

@@ -138,6 +138,12 @@ void identity_write_files(const struct envd *e, const struct identity_files *fil
         log_warn("the hostname will not resolve", LOG_STR("reason", err.msg));
 }
 
+void identity_settle(struct envd *e)
+{
+    if (e->unwritten)
+        identity_write_files(e, TAKE(e->unwritten));
+}
+
 int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureRequest *r,
                        struct identity_files *files, struct err *err)
 {

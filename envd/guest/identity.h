@@ -23,6 +23,10 @@ struct identity_files {
 int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureRequest *r,
                        struct identity_files *files, struct err *err);
 
+/* Write the files that a Configure left for later, if it did: before anybody but the control
+ * service is served. */
+void identity_settle(struct envd *e);
+
 /* Write the guest's files: /run/e2b, /etc/machine-id, /etc/hosts. What cannot be written is logged:
  * a template whose /etc is not to be written has sandboxes all the same. */
 void identity_write_files(const struct envd *e, const struct identity_files *files);

@@ -11,6 +11,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/link/link_limits.h"
+#include "envd/guest/identity.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -235,10 +236,12 @@ void link_end_close(struct link_end *end)
 static void on_request(struct http_acceptor *a, struct http_stream *s, const struct http_head *head)
 {
     struct envd_link *l = container_of(a, struct envd_link, own);
-    if (str_eq(head->method, STR("CONNECT")))
+    if (str_eq(head->method, STR("CONNECT"))) {
+        identity_settle(l->e);
         link_connect_serve(l, s, head);
-    else
-        l->acceptor->on_request(l->acceptor, s, head);
+        return;
+    }
+    l->acceptor->on_request(l->acceptor, s, head);
 }
 
 struct envd_link *link_alloc(struct envd *e, struct http_acceptor *acceptor)

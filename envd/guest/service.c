@@ -16,6 +16,7 @@
 #define BOOT_ID_MAX        64
 #define SHUTDOWN_GRACE_MAX 60000
 #define SHUTDOWN_REPLY_MS  20 /* for the answer to get out before the machine is gone */
+#define FILES_LATER_MS     100
 
 static void on_hello(struct rpc_call *call, ProtobufCMessage *msg)
 {
@@ -60,25 +61,32 @@ static void on_restore_done(void *user)
     free(c);
 }
 
-/* The files of a guest whose answer is on its way. */
+/* Of a guest that has its answer. */
 static struct {
-    struct deferred later;
-    const struct envd *envd;
     struct identity_files files;
+    uv_timer_t later;
+    bool timer_open;
+    struct envd *envd;
 } named;
 
-static void on_write_files(struct deferred *d)
+static void on_later(uv_timer_t *timer)
 {
-    (void)d;
-    identity_write_files(named.envd, &named.files);
+    uv_close((uv_handle_t *)timer, NULL);
+    named.timer_open = false;
+    identity_settle(named.envd);
 }
 
-/* The answer leaves first: writing files is most of what a restored guest would be waited for. They
- * are there before anything else is read from the link, in the same turn of the loop. */
+/* The answer leaves first, and that of the Refresh which may follow it: to write files is most of
+ * what a restored guest would be waited for. */
 static void write_files_later(struct envd *e)
 {
+    e->unwritten = &named.files;
     named.envd = e;
-    defer(&e->defer, &named.later, on_write_files);
+    if (named.timer_open)
+        return;
+    named.timer_open = true;
+    uv_timer_init(e->loop, &named.later);
+    uv_timer_start(&named.later, on_later, FILES_LATER_MS, 0);
 }
 
 static void on_configure(struct rpc_call *call, ProtobufCMessage *msg)
@@ -162,6 +170,7 @@ static void on_synced(uv_work_t *work, int status)
 static void on_quiesce(struct rpc_call *call, ProtobufCMessage *msg)
 {
     const Sandpit__Guest__V1__QuiesceRequest *r = (const void *)msg;
+    identity_settle(envd_of_call(call));
     if (!r->sync) {
         reply_quiesced(call);
         return;
@@ -225,7 +234,7 @@ static void on_shutdown(struct rpc_call *call, ProtobufCMessage *msg)
 }
 
 #define GUEST_METHOD(name, lower)                                                                  \
-    .path = "/sandpit.guest.v1.Guest/" name, .kind = RPC_UNARY, .trusted_only = true,              \
+    .path = GUEST_SERVICE name, .kind = RPC_UNARY, .trusted_only = true,                           \
     .input = &sandpit__guest__v1__##lower##_request__descriptor,                                   \
     .output = &sandpit__guest__v1__##lower##_response__descriptor
 

@@ -4,6 +4,7 @@
 #include "common/http/router.h"
 #include "common/link/guest_protocol.h"
 #include "envd/files/files.h"
+#include "envd/guest/identity.h"
 #include "envd/server/rest.h"
 
 enum { OPEN_TO_ALL = 1 }; /* the route checks access by itself */
@@ -51,6 +52,8 @@ static void on_request(struct http_acceptor *a, struct http_stream *s, const str
     /* A request forwarded for a client is as untrusted as one over TCP. */
     bool is_public = http_field_get(head, GUEST_PUBLIC_FIELD).p != NULL;
     s->trusted = s->trusted && !is_public;
+    if (!s->trusted || !str_starts(path, STR(GUEST_SERVICE)))
+        identity_settle(e);
 
     if (str_eq(head->method, STR("OPTIONS")) &&
         http_field_get(head, "access-control-request-method").p) {
