@@ -380,6 +380,22 @@ static void drop_strangers(struct pool *p)
     }
 }
 
+static bool same_row(const struct store_build *a, const struct store_build *b)
+{
+    return strcmp(a->id, b->id) == 0 && a->vcpus == b->vcpus && a->memory_mb == b->memory_mb &&
+           a->disk_mb == b->disk_mb;
+}
+
+struct source *pool_source(const struct sandbox_host *h, const struct store_build *image)
+{
+    list_for_each (node, &h->pool->images) {
+        struct source *s = container_of(node, struct pool_image, node)->source;
+        if (!s->diff && same_row(&s->build, image))
+            return s;
+    }
+    return NULL;
+}
+
 void pool_used(struct sandbox_host *h, struct source *source)
 {
     struct pool *p = h->pool;

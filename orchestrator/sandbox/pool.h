@@ -23,6 +23,10 @@ struct pool_size {
 };
 void pool_size(const struct sandbox_host *h, struct pool_size *out);
 
+/* The source of this image, as its row describes it, when spares of it are kept, or NULL;
+ * borrowed. */
+struct source *pool_source(const struct sandbox_host *h, const struct store_build *image);
+
 /* A sandbox was made from this source: spares for the next one are made in the background. */
 void pool_used(struct sandbox_host *h, struct source *source);
 

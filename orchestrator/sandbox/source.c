@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "orchestrator/image/image.h"
+#include "orchestrator/sandbox/pool.h"
 #include "orchestrator/snapshot/host_check.h"
 #include "orchestrator/snapshot/memory.h"
 #include "orchestrator/snapshot/snapshot.h"
@@ -13,14 +14,16 @@
 #include <unistd.h>
 
 /*
- * Opening:  [ROW] -> FILES -> BASE -> done
+ * Opening:  [ROW] -> FILES -> BASE -> done, or KNOWN -> done
  *
  * ROW    (a paused sandbox only) image and layers from the database
  * FILES  a worker reads the manifests
  * BASE   the image's memory: had already, being loaded by another opening, or loaded by a worker
+ * KNOWN  an image's files do not change, and the pool has read them
  */
 struct opening {
     struct source *source;
+    struct deferred known;
     struct store_job job;
     uv_work_t work;
     struct list node; /* of base_load.waiting */
@@ -268,26 +271,43 @@ static void want_files(struct opening *o)
         abort(); /* libuv refuses only what is no work at all */
 }
 
-static struct opening *opening_new(struct sandbox_host *h, source_cb done, void *user)
+static struct source *source_new(struct sandbox_host *h)
 {
-    struct opening *o = calloc(1, sizeof(*o));
     struct source *s = calloc(1, sizeof(*s));
-    if (!o || !s)
+    if (!s)
         abort(); /* nobody could be told */
     s->host = h;
     s->refs = 1;
+    return s;
+}
+
+static struct opening *opening_new(struct source *s, source_cb done, void *user)
+{
+    struct opening *o = calloc(1, sizeof(*o));
+    if (!o)
+        abort(); /* nobody could be told */
     o->source = s;
     o->done = done;
     o->user = user;
     return o;
 }
 
+static void on_known(struct deferred *d)
+{
+    opened(container_of(d, struct opening, known));
+}
+
 void source_open(struct sandbox_host *h, const struct store_build *build, source_cb done,
                  void *user)
 {
-    struct opening *o = opening_new(h, done, user);
-    struct source *s = o->source;
     bool snapshot = strcmp(build->kind, "snapshot") == 0;
+    struct source *known = snapshot ? NULL : pool_source(h, build);
+    if (known) {
+        defer(h->defer, &opening_new(source_ref(known), done, user)->known, on_known);
+        return;
+    }
+    struct opening *o = opening_new(source_new(h), done, user);
+    struct source *s = o->source;
     s->build = *build;
     snprintf(s->image_build_id, sizeof(s->image_build_id), "%s", build->base_build_id);
     memcpy(s->layers, build->layers, sizeof(s->layers));
@@ -328,7 +348,7 @@ static void on_row(struct store_job *job)
 static void open_layers(struct sandbox_host *h, const struct sandbox_own *own, const char *layer_id,
                         bool frozen, const char *snapshot_id, source_cb done, void *user)
 {
-    struct opening *o = opening_new(h, done, user);
+    struct opening *o = opening_new(source_new(h), done, user);
     struct source *s = o->source;
     snprintf(s->image_build_id, sizeof(s->image_build_id), "%s", own->image_build_id);
     snprintf(s->base_build_id, sizeof(s->base_build_id), "%s", own->base_build_id);
