@@ -4,6 +4,8 @@
 #include "common/base/clock.h"
 #include "orchestrator/sandbox/pool.h"
 
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 static size_t vmms(void)
@@ -54,6 +56,21 @@ static void test_a_hot_spare_only_has_to_go_on(void **state)
     UNTIL_VMMS(w, 2); /* the next one */
     world_kill(w);
     assert_int_equal(w->killed, 1);
+}
+
+/* A hot one needs nothing of the image any more, so its files are not asked for again. */
+static void test_an_image_is_read_once(void **state)
+{
+    struct world *w = *state;
+    have_pool(w, 1, 0);
+    char from[PATH_MAX], to[PATH_MAX];
+    snprintf(from, sizeof(from), "%s", tempdir_path(&w->dir, "templates/base/snapshot"));
+    snprintf(to, sizeof(to), "%s", tempdir_path(&w->dir, "templates/base/elsewhere"));
+    assert_int_equal(rename(from, to), 0);
+    world_create(w, "base");
+    assert_int_equal(w->err.code, ERR_OK);
+    assert_int_equal(rename(to, from), 0);
+    world_kill(w);
 }
 
 static void test_a_waiting_spare_is_filled(void **state)
@@ -169,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WORLD_TEST(test_a_hot_spare_only_has_to_go_on),
+        WORLD_TEST(test_an_image_is_read_once),
         WORLD_TEST(test_a_waiting_spare_is_filled),
         WORLD_TEST(test_a_hot_one_is_taken_first),
         WORLD_TEST(test_a_spare_whose_vm_ends_is_replaced),
