@@ -1,10 +1,12 @@
 /*
  * Create a sandbox:
  *
- *   TEMPLATE -> SOURCE -> RESTORE -> CONFIGURE -> [CLOCK ->] RECORD -> DONE
+ *   TEMPLATE -> SOURCE -> TURN -> RESTORE -> CONFIGURE -> [CLOCK ->] RECORD -> DONE
  *
  * TEMPLATE  look up what the reference stands for
  * SOURCE    its files, and its memory once for all its sandboxes
+ * TURN      of many at once a few go on, in order: all together would all be as late as the last.
+ *           One that gets a hot spare has next to nothing to do and waits for nobody
  * RESTORE   a VM from its snapshot, or a spare of the pool that has come some of the way; of a
  *           snapshot that kept only the disk, a boot
  * CONFIGURE the guest has its identity, its token and a link secret of its own
@@ -35,6 +37,7 @@
 enum create_state {
     CREATE_TEMPLATE,
     CREATE_SOURCE,
+    CREATE_TURN,
     CREATE_RESTORE,
     CREATE_BOOT,
     CREATE_CONFIGURE,
@@ -49,7 +52,8 @@ enum create_state {
 #define UNDO SM_TO(CREATE_UNDO_VMM)
 static const struct sm_rule rules[CREATE_NR] = {
     [CREATE_TEMPLATE] = { "template", SM_TO(CREATE_SOURCE) | UNDO },
-    [CREATE_SOURCE] = { "source", SM_TO(CREATE_RESTORE) | SM_TO(CREATE_BOOT) | UNDO },
+    [CREATE_SOURCE] = { "source", SM_TO(CREATE_TURN) | UNDO },
+    [CREATE_TURN] = { "turn", SM_TO(CREATE_RESTORE) | SM_TO(CREATE_BOOT) | UNDO },
     [CREATE_RESTORE] = { "restore", SM_TO(CREATE_CONFIGURE) | UNDO },
     [CREATE_BOOT] = { "boot", SM_TO(CREATE_CONFIGURE) | UNDO },
     [CREATE_CONFIGURE] = { "configure", SM_TO(CREATE_CLOCK) | SM_TO(CREATE_RECORD) | UNDO },
@@ -63,6 +67,7 @@ static const struct sm_rule rules[CREATE_NR] = {
 struct create {
     struct sm sm;
     struct list node; /* of host->creating */
+    struct list turn; /* of host->turns while it waits */
     struct sandbox_host *host;
     struct sandbox_own *own;
     struct source *source;
@@ -71,6 +76,8 @@ struct create {
     struct err err;
     bool recorded;
     bool announced; /* the event log has it */
+    bool building;  /* it has its turn */
+    bool has_spare;
     unsigned timeout_s, clock_tries;
     char template_ref[TEMPLATE_REF_MAX + 1];
     struct sandbox_timings timings;
@@ -132,7 +139,7 @@ static void on_source(void *user, struct source *source, const struct err *err)
 {
     struct create *op = user;
     op->source = source;
-    step_done(op, source && !source->snapshot_dir[0] ? CREATE_BOOT : CREATE_RESTORE, err);
+    step_done(op, CREATE_TURN, err);
 }
 
 static void on_template(void *user, const struct store_build *build, const struct err *err)
@@ -201,15 +208,61 @@ static bool take_shape(struct create *op)
     return true;
 }
 
-static void start_restore(struct create *op)
+static void claim_spare(struct create *op)
 {
     bool hot;
     struct sandbox_own *spare = pool_claim(op->host, op->source, &hot);
+    if (!spare)
+        return;
+    op->kind = hot ? OPERATION_CREATE_HOT : OPERATION_CREATE_WAITING;
+    op->has_spare = true;
+    take_spare(op, spare);
+}
+
+static void have_turn(struct create *op)
+{
+    bool restored = op->source->snapshot_dir[0];
+    if (restored && !op->has_spare)
+        claim_spare(op);
     charge(op, SANDBOX_PHASE_QUEUE);
-    if (spare) {
-        op->kind = hot ? OPERATION_CREATE_HOT : OPERATION_CREATE_WAITING;
-        take_spare(op, spare);
-    }
+    step_done(op, restored ? CREATE_RESTORE : CREATE_BOOT, NULL);
+}
+
+static void take_turn(struct create *op)
+{
+    op->building = true;
+    op->host->building++;
+    have_turn(op);
+}
+
+static void wait_turn(struct create *op)
+{
+    if (op->source->snapshot_dir[0])
+        claim_spare(op);
+    if (op->has_spare && op->kind == OPERATION_CREATE_HOT)
+        have_turn(op);
+    else if (op->host->building < op->host->building_max)
+        take_turn(op);
+    else
+        list_push_back(&op->host->turns, &op->turn);
+}
+
+static void give_turn_back(struct create *op)
+{
+    struct sandbox_host *h = op->host;
+    if (!op->building)
+        return;
+    op->building = false;
+    h->building--;
+    if (list_empty(&h->turns))
+        return;
+    struct create *next = container_of(h->turns.next, struct create, turn);
+    list_remove(&next->turn);
+    take_turn(next);
+}
+
+static void start_restore(struct create *op)
+{
     if (!take_shape(op))
         return;
     restore_start(op->own, op->source, RESTORE_RUNNING, &op->timings, on_vm, op);
@@ -218,7 +271,6 @@ static void start_restore(struct create *op)
 static void start_boot(struct create *op)
 {
     op->kind = OPERATION_CREATE_BOOT;
-    charge(op, SANDBOX_PHASE_QUEUE);
     if (take_shape(op))
         cold_boot_start(op->own, op->source, &op->timings, on_vm, op);
 }
@@ -323,6 +375,7 @@ static void finish(struct create *op)
     struct sandbox_host *h = op->host;
     struct sandbox *sb = &op->own->sb;
     list_remove(&op->node);
+    give_turn_back(op);
     defer_cancel(&op->step);
     op->own->create = NULL;
     metrics_operation(&h->metrics, op->kind, &op->timings, op->began_ns, &op->err);
@@ -378,7 +431,10 @@ static void run(struct create *op)
                                 op);
         break;
     case CREATE_SOURCE:
-        step_done(op, op->source->snapshot_dir[0] ? CREATE_RESTORE : CREATE_BOOT, NULL);
+        step_done(op, CREATE_TURN, NULL);
+        break;
+    case CREATE_TURN:
+        wait_turn(op);
         break;
     case CREATE_RESTORE:
         start_restore(op);
@@ -417,6 +473,10 @@ static void interrupt(struct create *op)
     cold_boot_cancel(op->own, &op->err);
     if (op->call) {
         guest_link_cancel(TAKE(op->call));
+        go(op, CREATE_UNDO_VMM);
+    }
+    if (list_linked(&op->turn)) {
+        list_remove(&op->turn);
         go(op, CREATE_UNDO_VMM);
     }
 }

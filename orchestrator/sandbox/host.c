@@ -87,6 +87,8 @@ struct sandbox_host *sandbox_host_new(const struct sandbox_host_options *options
     list_init(&h->paused);
     list_init(&h->killing);
     list_init(&h->creating);
+    list_init(&h->turns);
+    h->building_max = CREATES_PER_CPU * (size_t)uv_available_parallelism();
     list_init(&h->bases);
     list_init(&h->base_loads);
     h->pool = pool_new(h);

@@ -245,6 +245,45 @@ static void test_memory_is_not_promised_twice(void **state)
     assert_non_null(strstr(w->err.msg, "vmm_start"));
 }
 
+static void test_of_many_at_once_a_few_go_on(void **state)
+{
+    struct world *w = *state;
+    w->host->building_max = 1;
+    fakes.hold = "vmm_start";
+    for (size_t i = 0; i < 3; i++)
+        world_create(w, "base");
+    assert_int_equal(fakes.starts, 1);
+    fakes.hold = NULL;
+    world_go(w);
+    assert_int_equal(w->created, 3);
+    assert_int_equal(w->err.code, ERR_OK);
+    assert_int_equal(fakes.starts, 3);
+    assert_int_equal(w->host->building, 0);
+
+    /* One that fails gives its turn on too. */
+    fakes.fail = "vmm_start";
+    for (size_t i = 0; i < 2; i++)
+        world_create(w, "base");
+    assert_int_equal(w->created, 5);
+    assert_int_equal(w->host->building, 0);
+}
+
+static void test_a_stop_ends_those_that_wait(void **state)
+{
+    struct world *w = *state;
+    w->host->building_max = 1;
+    fakes.hold = "vmm_start";
+    for (size_t i = 0; i < 3; i++)
+        world_create(w, "base");
+    world_stop(w, false);
+    fakes.hold = NULL;
+    world_go(w);
+    assert_int_equal(w->created, 3);
+    assert_null(w->made);
+    assert_int_equal(fakes.starts, 1);
+    assert_int_equal(w->stopped, 1);
+}
+
 static void test_a_draining_host_refuses(void **state)
 {
     struct world *w = *state;
@@ -274,6 +313,8 @@ int main(void)
         WORLD_TEST(test_a_reference_of_the_greatest_length_is_passed_on_whole),
         WORLD_TEST(test_a_host_at_its_limit_refuses),
         WORLD_TEST(test_memory_is_not_promised_twice),
+        WORLD_TEST(test_of_many_at_once_a_few_go_on),
+        WORLD_TEST(test_a_stop_ends_those_that_wait),
         WORLD_TEST(test_a_draining_host_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
