@@ -69,10 +69,19 @@ static struct {
     struct envd *envd;
 } named;
 
+static void write_files_later(struct envd *e);
+
+static void on_later_closed(uv_handle_t *handle)
+{
+    (void)handle;
+    named.timer_open = false;
+    if (named.envd->unwritten) /* of a Configure that came since */
+        write_files_later(named.envd);
+}
+
 static void on_later(uv_timer_t *timer)
 {
-    uv_close((uv_handle_t *)timer, NULL);
-    named.timer_open = false;
+    uv_close((uv_handle_t *)timer, on_later_closed);
     identity_settle(named.envd);
 }
 

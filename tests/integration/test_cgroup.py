@@ -97,7 +97,7 @@ def test_a_group_lives_as_long_as_its_vmm(limited):
     wait_for(lambda: dead_groups(d.data_dir), "the group to be empty")
     d.start()
     assert groups(d.data_dir) == {}
-    assert box.state() is None
+    assert box.state() in (None, "paused")  # which, if its resume was not yet written down as over
 
 
 def test_a_vmm_that_is_killed_for_its_memory_is_told(limited):

@@ -70,7 +70,7 @@ def test_what_is_refused(daemon, source):
         status, answer, _ = daemon.api("POST", path + "/fork", body)
         assert (status, answer["code"]) == (400, 400), body
     status, answer, headers = daemon.api("POST", path + "/fork")
-    assert status == 201 and len(answer) == 1
+    assert status == 201 and len(answer) == 1 and "sandbox" in answer[0], answer
     assert server_timing(headers)
     daemon.api("DELETE", f"/sandboxes/{answer[0]['sandbox']['sandboxID']}")
     source.pause()
