@@ -63,6 +63,17 @@ def test_a_fork_is_a_sandbox(daemon, source):
         fork.kill()
 
 
+def test_of_one_just_made(daemon):
+    """What a create leaves for later in its guest, its copy has under way."""
+    for _ in range(6):
+        status, made, _ = daemon.api("POST", "/sandboxes", {"templateID": "base", "timeout": 300})
+        assert status == 201, made
+        status, forks, _ = daemon.api("POST", f"/sandboxes/{made['sandboxID']}/fork")
+        assert status == 201 and "sandbox" in forks[0], forks
+        for sandbox in (made, forks[0]["sandbox"]):
+            assert daemon.api("DELETE", f"/sandboxes/{sandbox['sandboxID']}")[0] == 204
+
+
 def test_what_is_refused(daemon, source):
     path = f"/sandboxes/{source.sandbox_id}"
     for body in ({"count": 0}, {"count": 101}, {"count": "1"}, {"timeout": 0},
