@@ -88,6 +88,7 @@ struct sandbox_host *sandbox_host_new(const struct sandbox_host_options *options
     list_init(&h->killing);
     list_init(&h->creating);
     list_init(&h->turns);
+    h->spare_command_ms = SPARE_COMMAND_MS;
     h->building_max = CREATES_PER_CPU * (size_t)uv_available_parallelism();
     list_init(&h->bases);
     list_init(&h->base_loads);

@@ -20,6 +20,9 @@
 
 struct pool;
 
+/* See pool.c. */
+#define SPARE_COMMAND_MS 10000
+
 /* Creates that do more than claim a hot spare go on at once so many for each CPU. */
 #define CREATES_PER_CPU 2
 
@@ -42,6 +45,7 @@ struct sandbox_host {
     struct list bases;             /* struct base_memory */
     struct list base_loads;        /* images whose memory is being loaded */
     struct pool *pool;
+    unsigned spare_command_ms; /* for the program that a spare runs to end */
     bool slots[SANDBOX_SLOTS]; /* in use; slot n owns uid config->uid_base + n */
     uv_timer_t expiry;
     bool recovering, stopping, kill_all;

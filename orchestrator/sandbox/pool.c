@@ -31,7 +31,7 @@
 #define SYNC_DEADLINE_MS  30000
 
 /* Runs nothing of the template's own making, such as what a shell would at login. A template
- * without it, or one whose envd wants a token, goes on without. */
+ * without it, or where it does not end in time, goes on without. */
 #define COMMAND      "/bin/true"
 #define COMMAND_USER "root"
 
@@ -82,6 +82,8 @@ struct pool {
     struct sandbox_host *host;
     struct list images, spares;
     uv_timer_t timer;
+    uv_timer_t command_timer; /* of the one that is being made */
+    int handles;              /* of the timers */
     bool stopping;
     struct spare *making; /* the one not READY yet, or NULL */
 };
@@ -206,6 +208,16 @@ static void rehearse(struct spare *s)
         out_of_memory(s);
 }
 
+/* A guest may be whatever its maker likes, and others wait for their spares. */
+static void on_command_late(uv_timer_t *timer)
+{
+    struct spare *s = container_of(timer, struct pool, command_timer)->making;
+    if (!s || !s->command)
+        return;
+    guest_command_cancel(TAKE(s->command));
+    rehearse(s);
+}
+
 static void on_command(void *user, const uint8_t *output, size_t n, const struct err *err)
 {
     struct spare *s = user;
@@ -213,6 +225,7 @@ static void on_command(void *user, const uint8_t *output, size_t n, const struct
     (void)n;
     (void)err;
     s->command = NULL;
+    uv_timer_stop(&s->own->sb.host->pool->command_timer);
     if (sm_state(&s->sm) == SPARE_COMMAND)
         rehearse(s);
 }
@@ -233,7 +246,10 @@ static void on_hello(void *user, const ProtobufCMessage *msg, const struct err *
     static const char *const no_args[] = { NULL };
     sm_move(&s->sm, SPARE_COMMAND);
     s->command = guest_command_run(s->own->sb.link, COMMAND_USER, COMMAND, no_args, on_command, s);
-    if (!s->command)
+    if (s->command)
+        uv_timer_start(&s->own->sb.host->pool->command_timer, on_command_late,
+                       s->own->sb.host->spare_command_ms, 0);
+    else
         rehearse(s);
 }
 
@@ -467,6 +483,9 @@ struct pool *pool_new(struct sandbox_host *h)
     list_init(&p->images);
     list_init(&p->spares);
     uv_timer_init(h->loop, &p->timer);
+    uv_timer_init(h->loop, &p->command_timer);
+    p->timer.data = p->command_timer.data = p;
+    p->handles = 2;
     return p;
 }
 
@@ -477,6 +496,7 @@ void pool_stop(struct sandbox_host *h)
     err_fill(&why, ERR_UNAVAILABLE, "the daemon is stopping");
     p->stopping = true;
     uv_timer_stop(&p->timer);
+    uv_timer_stop(&p->command_timer);
     list_for_each_safe (node, &p->images)
         forget_image(container_of(node, struct pool_image, node));
     list_for_each (node, &p->spares) {
@@ -495,10 +515,13 @@ bool pool_is_empty(const struct sandbox_host *h)
 
 static void on_timer_closed(uv_handle_t *handle)
 {
-    free(container_of((uv_timer_t *)handle, struct pool, timer));
+    struct pool *p = handle->data;
+    if (--p->handles == 0)
+        free(p);
 }
 
 void pool_free(struct pool *p)
 {
     uv_close((uv_handle_t *)&p->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&p->command_timer, on_timer_closed);
 }

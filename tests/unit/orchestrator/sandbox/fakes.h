@@ -46,6 +46,8 @@ struct fakes {
     struct list orphans; /* VMs that were let go, and run on */
     const char *hold, *fail;
     size_t links;
+    bool silent_command;
+    size_t commands_canceled;
     size_t released, swept, boots, starts;
     unsigned refreshes, configures;
     unsigned late; /* so many answers tell a clock that is behind */

@@ -73,6 +73,16 @@ static void test_an_image_is_read_once(void **state)
     world_kill(w);
 }
 
+static void test_a_guest_whose_program_does_not_end_is_a_spare_too(void **state)
+{
+    struct world *w = *state;
+    fakes.silent_command = true;
+    w->host->spare_command_ms = 10;
+    have_pool(w, 1, 0);
+    WORLD_UNTIL(w, fakes.configures == 1 && !fakes_vmm()->running);
+    assert_int_equal(fakes.commands_canceled, 1);
+}
+
 static void test_a_waiting_spare_is_filled(void **state)
 {
     struct world *w = *state;
@@ -187,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WORLD_TEST(test_a_hot_spare_only_has_to_go_on),
         WORLD_TEST(test_an_image_is_read_once),
+        WORLD_TEST(test_a_guest_whose_program_does_not_end_is_a_spare_too),
         WORLD_TEST(test_a_waiting_spare_is_filled),
         WORLD_TEST(test_a_hot_one_is_taken_first),
         WORLD_TEST(test_a_spare_whose_vm_ends_is_replaced),
