@@ -201,6 +201,7 @@ static void test_file_is_sent_before_what_was_written_behind_it(void **state)
 
 static void test_file_that_is_not_cached_is_read_on_the_thread_pool(void **state)
 {
+    NEED_FAULT_POINTS();
     setenv("SANDPIT_FAULTS", "http2.read-cached", 1);
     test_file_is_sent_before_what_was_written_behind_it(state);
     h2_request_deinit(&r);

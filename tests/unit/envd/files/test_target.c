@@ -164,7 +164,6 @@ static void test_no_inodes(void **state)
     on_small_disk(*state, "size=1m,nr_inodes=2", 10, "not enough inodes available");
 }
 
-#ifdef SANDPIT_FAULT_POINTS
 /* A file system that has no nameless files. */
 static void test_temporary_names(void **state)
 {
@@ -172,6 +171,7 @@ static void test_temporary_names(void **state)
     static struct target t;
     struct user user = tester();
     struct err err = { 0 };
+    NEED_FAULT_POINTS();
     setenv("SANDPIT_FAULTS", "files.nameless", 1);
     tempdir_write(&x->dir, "home/f", "old");
     assert_int_equal(target_open(&t, tempdir_path(&x->dir, "home/f"), &user, &err), 0);
@@ -192,6 +192,7 @@ static void test_a_quota(void **state)
 {
     struct fixture *x = *state;
     struct err err = { 0 };
+    NEED_FAULT_POINTS();
     tempdir_write(&x->dir, "home/f", "old");
     setenv("SANDPIT_FAULTS", "files.quota", 1);
     assert_int_equal(write_file(tempdir_path(&x->dir, "home/f"), 5, &err), -EDQUOT);
@@ -201,7 +202,6 @@ static void test_a_quota(void **state)
     AUTO_FREE char *text = tempdir_read(&x->dir, "home/f");
     assert_string_equal(text, "old");
 }
-#endif
 
 /* A file that is mounted on its own cannot be renamed over. */
 static void run_on_mounted_file(const struct fixture *x)
@@ -250,10 +250,8 @@ int main(void)
         CASE(test_full_disk),
         CASE(test_no_inodes),
         CASE(test_a_mounted_file),
-#ifdef SANDPIT_FAULT_POINTS
         CASE(test_temporary_names),
         CASE(test_a_quota),
-#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -260,10 +260,10 @@ static void test_bad_requests(void **state)
     assert_int_equal(tempdir_count(&x->dir, "home"), 0);
 }
 
-#ifdef SANDPIT_FAULT_POINTS
 static void test_a_full_disk(void **state)
 {
     struct fixture *x = *state;
+    NEED_FAULT_POINTS();
     setenv("SANDPIT_FAULTS", "files.quota", 1);
     begin(x, "/files?path=f", "application/octet-stream");
     x->f.request.content_length = 12;
@@ -276,7 +276,6 @@ static void test_a_full_disk(void **state)
     unsetenv("SANDPIT_FAULTS");
     assert_int_equal(tempdir_count(&x->dir, "home"), 0);
 }
-#endif
 
 /* The text as one gzip member; returns its length. */
 static size_t compress_text(const char *text, size_t n, uint8_t *out, size_t size)
@@ -436,9 +435,7 @@ int main(void)
         CASE(test_bad_targets),
         CASE(test_bad_requests),
         CASE(test_gzip),
-#ifdef SANDPIT_FAULT_POINTS
         CASE(test_a_full_disk),
-#endif
         CASE(test_access_is_checked_at_once),
         CASE(test_an_error_waits_for_the_body),
         CASE(test_metadata),

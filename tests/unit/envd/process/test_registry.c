@@ -229,11 +229,11 @@ static void strangers_are_not_ours(void **state)
     harness_close(&h);
 }
 
-#ifdef SANDPIT_FAULT_POINTS
 static void failures_are_told_and_undone(void **state)
 {
     (void)state;
     struct harness h;
+    NEED_FAULT_POINTS();
     harness_open(&h);
     size_t before = open_files();
     setenv("SANDPIT_FAULTS", "process.clone", 1);
@@ -250,6 +250,7 @@ static void output_waits_for_memory(void **state)
 {
     (void)state;
     struct harness h;
+    NEED_FAULT_POINTS();
     harness_open(&h);
     setenv("SANDPIT_FAULTS", "process.ring_chunk", 1);
     struct rpc_call *c = start_script(&h, "echo late; exit 3", NULL);
@@ -262,7 +263,6 @@ static void output_waits_for_memory(void **state)
     assert_int_equal(c->exit_code, 3);
     harness_close(&h);
 }
-#endif
 
 int main(void)
 {
@@ -274,10 +274,8 @@ int main(void)
         cmocka_unit_test(budget_bounds_all_output_together),
         cmocka_unit_test(stop_all_terms_then_kills),
         cmocka_unit_test(strangers_are_not_ours),
-#ifdef SANDPIT_FAULT_POINTS
         cmocka_unit_test(failures_are_told_and_undone),
         cmocka_unit_test(output_waits_for_memory),
-#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,6 +58,7 @@ static void test_a_late_clock_that_cannot_be_set_undoes_it(void **state)
 static void test_a_late_clock_that_meets_a_fault_undoes_it(void **state)
 {
     struct world *w = *state;
+    NEED_FAULT_POINTS();
     setenv("SANDPIT_FAULTS", "create.clock", 1);
     world_have_sandbox(w); /* its clock is right, so the step is left out */
     world_kill(w);
@@ -90,6 +91,7 @@ static void test_a_failing_step_is_undone(void **state)
 static void test_a_create_that_cannot_be_written_down_leaves_nothing(void **state)
 {
     struct world *w = *state;
+    NEED_FAULT_POINTS();
     setenv("SANDPIT_FAULTS", "store.commit", 1);
     world_create(w, "base");
     unsetenv("SANDPIT_FAULTS");
@@ -300,10 +302,8 @@ int main(void)
         WORLD_TEST(test_a_late_clock_is_set_again),
         WORLD_TEST(test_a_late_clock_that_cannot_be_set_undoes_it),
         WORLD_TEST(test_a_failing_step_is_undone),
-#ifdef SANDPIT_FAULT_POINTS
         WORLD_TEST(test_a_late_clock_that_meets_a_fault_undoes_it),
         WORLD_TEST(test_a_create_that_cannot_be_written_down_leaves_nothing),
-#endif
         WORLD_TEST(test_a_vm_that_ends_meanwhile_undoes_it),
         WORLD_TEST(test_a_stop_meanwhile_undoes_it),
         WORLD_TEST(test_a_vm_that_ends_just_before_the_create_is_done_is_undone),

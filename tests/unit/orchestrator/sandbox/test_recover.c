@@ -227,6 +227,7 @@ static void test_a_start_of_the_host_is_remembered_when_all_rows_know_of_it(void
 {
     struct world *w = *state;
     struct err told = { 0 };
+    NEED_FAULT_POINTS();
     world_have_sandbox(w);
     world_restart(w);
     fakes_end_orphans();
@@ -296,9 +297,7 @@ int main(void)
         WORLD_TEST(test_one_that_ran_and_was_not_resumed_has_its_disk),
         WORLD_TEST(test_one_that_was_resumed_and_then_ended_is_ended),
         WORLD_TEST(test_a_resume_is_gone_on_with_and_its_snapshot_is_none_any_more),
-#ifdef SANDPIT_FAULT_POINTS
         WORLD_TEST(test_a_start_of_the_host_is_remembered_when_all_rows_know_of_it),
-#endif
         WORLD_TEST(test_strays_are_removed),
         WORLD_TEST(test_a_snapshot_that_clients_were_told_of_is_no_stray),
     };

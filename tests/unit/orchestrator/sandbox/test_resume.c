@@ -78,6 +78,7 @@ static void test_a_failure_before_it_runs_leaves_it_paused(void **state)
                                           "restore.fill",  "restore.load",   "memory.apply",
                                           "resume.record", "resume.retire" };
     struct world *w = *state;
+    NEED_FAULT_POINTS();
     world_have_paused(w);
     for (size_t i = 0; i < ARRAY_LEN(points); i++) {
         setenv("SANDPIT_FAULTS", points[i], 1);
@@ -94,6 +95,7 @@ static void test_a_failure_before_it_runs_leaves_it_paused(void **state)
 static void test_a_full_disk_is_no_limit_of_the_client(void **state)
 {
     struct world *w = *state;
+    NEED_FAULT_POINTS();
     world_have_paused(w);
     setenv("SANDPIT_FAULTS", "store.sandbox_put", 1);
     world_connect(w);
@@ -316,10 +318,8 @@ int main(void)
         WORLD_TEST(test_memory_and_identity_are_what_they_were),
         WORLD_TEST(test_a_running_one_is_extended),
         WORLD_TEST(test_two_that_connect_share_one_resume),
-#ifdef SANDPIT_FAULT_POINTS
         WORLD_TEST(test_a_failure_before_it_runs_leaves_it_paused),
         WORLD_TEST(test_a_full_disk_is_no_limit_of_the_client),
-#endif
         WORLD_TEST(test_a_vmm_that_fails_before_it_runs_leaves_it_paused),
         WORLD_TEST(test_one_that_ran_and_failed_has_its_disk_alone),
         WORLD_TEST(test_a_boot_that_fails_leaves_the_disk),

@@ -217,6 +217,7 @@ static void test_fault_points(void **state)
     struct err err = { 0 };
     int memfd = -1;
     (void)state;
+    NEED_FAULT_POINTS();
     setenv("SANDPIT_FAULTS", "snapshot.memory,memory.capture,memory.apply,memory.load", 1);
     assert_true(memory_save(&source.m, dirfd, "fault", false, &f, &err) < 0);
     assert_false(tempdir_exists(&dir, "fault"));

@@ -235,7 +235,6 @@ static void test_prune_spares_what_memory_and_snapshots_stand_on(void **state)
     assert_string_equal(g.dirs, "/templates/base ");
 }
 
-#ifdef SANDPIT_FAULT_POINTS
 static void test_delete_that_is_not_committed_removes_nothing(void **state)
 {
     struct store_build image, b, found;
@@ -244,6 +243,7 @@ static void test_delete_that_is_not_committed_removes_nothing(void **state)
     struct err err;
     struct gone g = { 0 };
     struct db *db = open_with_image(state, &image);
+    NEED_FAULT_POINTS();
     OK(add_snapshot(db, "work", &image, NULL, &b, &s, &err));
     setenv("SANDPIT_FAULTS", "store.commit", 1);
     int rc = db_template_delete(db, team, "work", note, &g, &err);
@@ -252,7 +252,6 @@ static void test_delete_that_is_not_committed_removes_nothing(void **state)
     assert_int_equal(g.n, 0);
     OK(db_template_resolve(db, team, "work", &t, &found, &err));
 }
-#endif
 
 int main(void)
 {
@@ -265,9 +264,7 @@ int main(void)
         PLACE_TEST(test_delete_is_for_the_owner),
         PLACE_TEST(test_delete_spares_an_image_under_a_snapshot),
         PLACE_TEST(test_prune_spares_what_memory_and_snapshots_stand_on),
-#ifdef SANDPIT_FAULT_POINTS
         PLACE_TEST(test_delete_that_is_not_committed_removes_nothing),
-#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,12 +173,12 @@ static void test_put_refuses_an_unknown_build(void **state)
     assert_int_equal(seen.n, 0);
 }
 
-#ifdef SANDPIT_FAULT_POINTS
 static void test_put_on_a_full_disk_says_so(void **state)
 {
     struct db *db = place_open(*state);
     struct store_sandbox sb;
     struct err err;
+    NEED_FAULT_POINTS();
     fill(db, &sb, "i1");
     setenv("SANDPIT_FAULTS", "store.commit", 1);
     int rc = db_sandbox_put(db, &sb, &err);
@@ -190,7 +190,6 @@ static void test_put_on_a_full_disk_says_so(void **state)
     assert_int_equal(db_sandbox_load(db, see, &seen, &err), 0);
     assert_int_equal(seen.n, 0);
 }
-#endif
 
 int main(void)
 {
@@ -199,9 +198,7 @@ int main(void)
         PLACE_TEST(test_put_keeps_what_a_paused_one_needs),
         PLACE_TEST(test_put_leaves_no_layer_without_its_sandbox),
         PLACE_TEST(test_put_refuses_an_unknown_build),
-#ifdef SANDPIT_FAULT_POINTS
         PLACE_TEST(test_put_on_a_full_disk_says_so),
-#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,12 +2,7 @@
 #ifndef TESTS_UNIT_ORCHESTRATOR_STORE_TEST_STORE_H
 #define TESTS_UNIT_ORCHESTRATOR_STORE_TEST_STORE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 #include "common/base/fileio.h"
 #include "orchestrator/store/db.h"

@@ -40,12 +40,6 @@ static void test_wrong_memory_is_refused(void **state)
     assert_int_equal(tempdir_count(&fixture.dir, "."), 1);
 }
 
-#ifdef SANDPIT_FAULT_POINTS
-#define NEED_FAULT_POINTS() (void)0
-#else
-#define NEED_FAULT_POINTS() skip()
-#endif
-
 static size_t open_fds(pid_t pid)
 {
     char path[48];

@@ -344,12 +344,6 @@ static void test_full_disk_is_waited_for(void **state)
     assert_int_equal(rmdir(small), 0);
 }
 
-#ifdef SANDPIT_FAULT_POINTS
-#define NEED_FAULT_POINTS() (void)0
-#else
-#define NEED_FAULT_POINTS() skip()
-#endif
-
 static const char *const fault_points[] = { "vmm.run_dir",  "vmm.memory",   "vmm.socket",
                                             "vmm.template", "vmm.overlay",  "vmm.spawn",
                                             "vmm.record",   "vmm.cgroup",   "vmm.qmp",
