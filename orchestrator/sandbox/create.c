@@ -5,8 +5,8 @@
  *
  * TEMPLATE  look up what the reference stands for
  * SOURCE    its files, and its memory once for all its sandboxes
- * TURN      of many at once a few go on, in order: all together would all be as late as the last.
- *           One that gets a hot spare has next to nothing to do and waits for nobody
+ * TURN      of many at once a few go on, in order (turns.h). One that gets a hot spare has next to
+ *           nothing to do and waits for nobody
  * RESTORE   a VM from its snapshot, or a spare of the pool that has come some of the way; of a
  *           snapshot that kept only the disk, a boot
  * CONFIGURE the guest has its identity, its token and a link secret of its own
@@ -67,7 +67,7 @@ static const struct sm_rule rules[CREATE_NR] = {
 struct create {
     struct sm sm;
     struct list node; /* of host->creating */
-    struct list turn; /* of host->turns while it waits */
+    struct turn turn; /* of host->turns */
     struct sandbox_host *host;
     struct sandbox_own *own;
     struct source *source;
@@ -76,7 +76,6 @@ struct create {
     struct err err;
     bool recorded;
     bool announced; /* the event log has it */
-    bool building;  /* it has its turn */
     bool has_spare;
     unsigned timeout_s, clock_tries;
     char template_ref[TEMPLATE_REF_MAX + 1];
@@ -228,37 +227,18 @@ static void have_turn(struct create *op)
     step_done(op, restored ? CREATE_RESTORE : CREATE_BOOT, NULL);
 }
 
-static void take_turn(struct create *op)
+static void on_turn(struct turn *t)
 {
-    op->building = true;
-    op->host->building++;
-    have_turn(op);
+    have_turn(container_of(t, struct create, turn));
 }
 
 static void wait_turn(struct create *op)
 {
     if (op->source->snapshot_dir[0])
         claim_spare(op);
-    if (op->has_spare && op->kind == OPERATION_CREATE_HOT)
+    bool hot = op->has_spare && op->kind == OPERATION_CREATE_HOT;
+    if (hot || turn_take(&op->host->turns, &op->turn, on_turn))
         have_turn(op);
-    else if (op->host->building < op->host->building_max)
-        take_turn(op);
-    else
-        list_push_back(&op->host->turns, &op->turn);
-}
-
-static void give_turn_back(struct create *op)
-{
-    struct sandbox_host *h = op->host;
-    if (!op->building)
-        return;
-    op->building = false;
-    h->building--;
-    if (list_empty(&h->turns))
-        return;
-    struct create *next = container_of(h->turns.next, struct create, turn);
-    list_remove(&next->turn);
-    take_turn(next);
 }
 
 static void start_restore(struct create *op)
@@ -375,7 +355,7 @@ static void finish(struct create *op)
     struct sandbox_host *h = op->host;
     struct sandbox *sb = &op->own->sb;
     list_remove(&op->node);
-    give_turn_back(op);
+    turn_end(&h->turns, &op->turn);
     defer_cancel(&op->step);
     op->own->create = NULL;
     metrics_operation(&h->metrics, op->kind, &op->timings, op->began_ns, &op->err);
@@ -475,8 +455,8 @@ static void interrupt(struct create *op)
         guest_link_cancel(TAKE(op->call));
         go(op, CREATE_UNDO_VMM);
     }
-    if (list_linked(&op->turn)) {
-        list_remove(&op->turn);
+    if (turn_waits(&op->turn)) {
+        turn_end(&op->host->turns, &op->turn);
         go(op, CREATE_UNDO_VMM);
     }
 }

@@ -10,6 +10,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+/* Creates that do more than claim a hot spare go on at once so many for each CPU. */
+#define CREATES_PER_CPU 2
+
 static const struct sm_rule rules[SANDBOX_NR] = {
     [SANDBOX_CREATING] = { "creating",
                            SM_TO(SANDBOX_RUNNING) | SM_TO(SANDBOX_PAUSED) | SM_TO(SANDBOX_ENDED) },
@@ -87,9 +90,8 @@ struct sandbox_host *sandbox_host_new(const struct sandbox_host_options *options
     list_init(&h->paused);
     list_init(&h->killing);
     list_init(&h->creating);
-    list_init(&h->turns);
     h->spare_command_ms = SPARE_COMMAND_MS;
-    h->building_max = CREATES_PER_CPU * (size_t)uv_available_parallelism();
+    turns_init(&h->turns, CREATES_PER_CPU * (size_t)uv_available_parallelism());
     list_init(&h->bases);
     list_init(&h->base_loads);
     h->pool = pool_new(h);

@@ -8,6 +8,7 @@
 #include "orchestrator/sandbox/host.h"
 #include "orchestrator/sandbox/metrics.h"
 #include "orchestrator/sandbox/source.h"
+#include "orchestrator/sandbox/turns.h"
 #include "orchestrator/store/ids.h"
 #include "orchestrator/store/store.h"
 #include "orchestrator/vmm/vmm.h"
@@ -23,27 +24,23 @@ struct pool;
 /* See pool.c. */
 #define SPARE_COMMAND_MS 10000
 
-/* Creates that do more than claim a hot spare go on at once so many for each CPU. */
-#define CREATES_PER_CPU 2
-
 struct sandbox_host {
     uv_loop_t *loop;
     struct defer_queue *defer;
     const struct config *config;
     struct store *store;
     struct vmm_driver *driver;
-    struct map by_id;              /* every sandbox, in whatever state */
-    struct list running;           /* by sandbox.node */
-    struct list paused;            /* by sandbox.node; pausing and resuming ones too */
-    struct list killing;           /* kill operations */
-    struct list creating;          /* create operations */
-    struct list turns;             /* creates that wait for their turn, by create.turn */
-    size_t building, building_max; /* creates that have it; at most so many */
-    size_t busy;                   /* other changes under way */
-    size_t forks;                  /* under way */
-    bool collect_wanted;           /* layers may be left that nothing stands on */
-    struct list bases;             /* struct base_memory */
-    struct list base_loads;        /* images whose memory is being loaded */
+    struct map by_id;       /* every sandbox, in whatever state */
+    struct list running;    /* by sandbox.node */
+    struct list paused;     /* by sandbox.node; pausing and resuming ones too */
+    struct list killing;    /* kill operations */
+    struct list creating;   /* create operations */
+    struct turns turns;     /* of creates that do more than claim a hot spare */
+    size_t busy;            /* other changes under way */
+    size_t forks;           /* under way */
+    bool collect_wanted;    /* layers may be left that nothing stands on */
+    struct list bases;      /* struct base_memory */
+    struct list base_loads; /* images whose memory is being loaded */
     struct pool *pool;
     unsigned spare_command_ms; /* for the program that a spare runs to end */
     bool slots[SANDBOX_SLOTS]; /* in use; slot n owns uid config->uid_base + n */

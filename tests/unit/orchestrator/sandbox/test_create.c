@@ -250,7 +250,7 @@ static void test_memory_is_not_promised_twice(void **state)
 static void test_of_many_at_once_a_few_go_on(void **state)
 {
     struct world *w = *state;
-    w->host->building_max = 1;
+    w->host->turns.max = 1;
     fakes.hold = "vmm_start";
     for (size_t i = 0; i < 3; i++)
         world_create(w, "base");
@@ -260,20 +260,20 @@ static void test_of_many_at_once_a_few_go_on(void **state)
     assert_int_equal(w->created, 3);
     assert_int_equal(w->err.code, ERR_OK);
     assert_int_equal(fakes.starts, 3);
-    assert_int_equal(w->host->building, 0);
+    assert_int_equal(w->host->turns.taken, 0);
 
     /* One that fails gives its turn on too. */
     fakes.fail = "vmm_start";
     for (size_t i = 0; i < 2; i++)
         world_create(w, "base");
     assert_int_equal(w->created, 5);
-    assert_int_equal(w->host->building, 0);
+    assert_int_equal(w->host->turns.taken, 0);
 }
 
 static void test_a_stop_ends_those_that_wait(void **state)
 {
     struct world *w = *state;
-    w->host->building_max = 1;
+    w->host->turns.max = 1;
     fakes.hold = "vmm_start";
     for (size_t i = 0; i < 3; i++)
         world_create(w, "base");
