@@ -7,6 +7,9 @@
 
 #define H1_SEEN_MAX 64
 
+#define H1_GET(target)  "GET " target " HTTP/1.1\r\nHost: a\r\n\r\n"
+#define H1_POST(fields) "POST /echo HTTP/1.1\r\nHost: a\r\n" fields "\r\n"
+
 /* A request as the handler saw it. */
 struct h1_seen {
     struct http_stream *s; /* NULL once closed */
