@@ -55,43 +55,46 @@ install_packages() {
     fi
 }
 
-# The published clients with a Node of their own, below $cache by what they are made from. Sets
-# $clients (a Python virtual environment) and $node_modules.
-install_clients() {
-    local key stamp
-    key=$(cat "$top"/tests/integration/requirements.txt "$top"/tests/integration/js/package*.json |
-        sha256sum | cut -c1-16)
-    clients=$cache/clients-$key
-    node_modules=$clients/js/node_modules
-    stamp=$clients/complete
-    if [ ! -e "$stamp" ]; then
-        rm -rf "$clients" &&
-            /usr/bin/python3 -m venv "$clients" &&
-            "$clients/bin/pip" install -q --disable-pip-version-check \
-                -r "$top/tests/integration/requirements.txt" &&
-            mkdir -p "$clients/js" &&
-            cp "$top"/tests/integration/js/package*.json "$clients/js/" &&
-            (cd "$clients/js" && PATH=$clients/bin:$PATH npm ci --loglevel=error --no-audit --no-fund) &&
-            touch "$stamp"
-    fi
+# cache_of NAME FILE...: the folder of what is made from the files.
+cache_of() {
+    local key
+    key=$(cat "${@:2}" | sha256sum | cut -c1-16) &&
+        echo "$cache/$1-$key"
 }
 
-# Releases of both clients that spell some calls as newer ones do not. After install_clients, whose
-# npm it takes. Sets $old_clients.
+# python_packages VENV ARGUMENT...: a Python virtual environment with what pip is told to install.
+python_packages() {
+    /usr/bin/python3 -m venv "$1" &&
+        "$1/bin/pip" install -q --disable-pip-version-check "${@:2}"
+}
+
+# both_clients FOLDER VENV REQUIREMENTS JS: the Python packages in VENV, and in FOLDER/js what JS has
+# a package.json of, with the npm of $clients. FOLDER is made anew unless it is complete.
+both_clients() {
+    [ ! -e "$1/complete" ] || return 0
+    rm -rf "$1" &&
+        python_packages "$2" -r "$3" &&
+        mkdir -p "$1/js" &&
+        cp "$4"/package*.json "$1/js/" &&
+        (cd "$1/js" && PATH=$clients/bin:$PATH npm ci --loglevel=error --no-audit --no-fund) &&
+        touch "$1/complete"
+}
+
+# The published clients with a Node of their own. Sets $clients (a Python virtual environment) and
+# $node_modules.
+install_clients() {
+    local from=$top/tests/integration
+    clients=$(cache_of clients "$from/requirements.txt" "$from"/js/package*.json) &&
+        node_modules=$clients/js/node_modules &&
+        both_clients "$clients" "$clients" "$from/requirements.txt" "$from/js"
+}
+
+# Releases of both clients that spell some calls as newer ones do not. After install_clients. Sets
+# $old_clients.
 install_old_clients() {
-    local key from=$top/tests/integration/old
-    key=$(cat "$from/requirements.txt" "$from"/package*.json | sha256sum | cut -c1-16)
-    old_clients=$cache/old-clients-$key
-    if [ ! -e "$old_clients/complete" ]; then
-        rm -rf "$old_clients" &&
-            /usr/bin/python3 -m venv "$old_clients/python" &&
-            "$old_clients/python/bin/pip" install -q --disable-pip-version-check \
-                -r "$from/requirements.txt" &&
-            mkdir -p "$old_clients/js" &&
-            cp "$from"/package*.json "$old_clients/js/" &&
-            (cd "$old_clients/js" && PATH=$clients/bin:$PATH npm ci --loglevel=error --no-audit --no-fund) &&
-            touch "$old_clients/complete"
-    fi
+    local from=$top/tests/integration/old
+    old_clients=$(cache_of old-clients "$from/requirements.txt" "$from"/package*.json) &&
+        both_clients "$old_clients" "$old_clients/python" "$from/requirements.txt" "$from"
 }
 
 # The published Python client alone. Sets $clients.
@@ -99,10 +102,8 @@ install_python_client() {
     local pin
     pin=$(grep '^e2b==' "$top/tests/integration/requirements.txt") || return
     clients=$cache/${pin/==/-}
-    if [ ! -e "$clients/complete" ]; then
-        rm -rf "$clients" &&
-            /usr/bin/python3 -m venv "$clients" &&
-            "$clients/bin/pip" install -q --disable-pip-version-check "$pin" &&
-            touch "$clients/complete"
-    fi
+    [ ! -e "$clients/complete" ] || return 0
+    rm -rf "$clients" &&
+        python_packages "$clients" "$pin" &&
+        touch "$clients/complete"
 }
