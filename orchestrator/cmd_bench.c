@@ -28,6 +28,7 @@ static const char help[] =
     "  --json               one JSON object instead of a table\n"
     "  --template-from DIR  data directory that has the template base (that of --data-dir)\n"
     "  --accel WHICH        kvm, tcg (emulation) or auto\n"
+    "  --cgroup WHERE       as for serve, and so are --vmm-memory-mb, --vmm-pids and --vmm-cpus\n"
     "  --data-dir DIR       everything that is kept (/var/lib/sandpit)\n"
     "\n"
     "Example:\n"
@@ -94,7 +95,8 @@ static int measure(const struct bench_options *o, bool json)
 
 int cmd_bench(int argc, char **argv)
 {
-    static const char *const settings[] = { "data-dir", "accel", NULL };
+    static const char *const settings[] = { "data-dir", "accel",    "cgroup", "vmm-memory-mb",
+                                            "vmm-pids", "vmm-cpus", NULL };
     struct bench_options o = { .pool_name = "hot", .n = 20, .idle = 4 };
     const char *from = NULL, *number = NULL, *burst = NULL, *idle = NULL;
     bool json = false, no_floor = false;
@@ -121,6 +123,8 @@ int cmd_bench(int argc, char **argv)
         return CMD_USAGE;
     o.template_from = from ? from : config.data_dir;
     o.accel = config.accel;
+    o.cgroup = config.cgroup;
+    o.allowance = (struct vmm_allowance){ config.vmm_memory_mb, config.vmm_pids, config.vmm_cpus };
     o.floor = !no_floor;
     log_setup(LOG_LEVEL_WARN, "sandpit");
     struct sigaction action = { .sa_handler = on_signal };

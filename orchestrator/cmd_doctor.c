@@ -264,8 +264,9 @@ static void check_cgroups(struct doctor *d)
 {
     char text[256];
     struct cgroups groups;
-    const struct cgroups_options options = { .where = d->config.cgroup,
-                                             .owner = d->config.data_dir };
+    char owner[64]; /* a daemon on the same data directory keeps its own */
+    snprintf(owner, sizeof(owner), "doctor %d", (int)getpid());
+    const struct cgroups_options options = { .where = d->config.cgroup, .owner = owner };
     cgroups_open(&groups, &options);
     cgroups_text(&groups, text, sizeof(text));
     if (!groups.missing[0])
@@ -275,6 +276,7 @@ static void check_cgroups(struct doctor *d)
             groups.missing);
     else
         say(d, NOTE, "VMs get no control groups of their own: %s.", groups.missing);
+    cgroups_close(&groups);
 }
 
 static void check_kernel(struct doctor *d)

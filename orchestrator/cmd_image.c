@@ -4,6 +4,7 @@
 #include "orchestrator/image/image.h"
 #include "orchestrator/options.h"
 #include "orchestrator/template/template_snapshot.h"
+#include "orchestrator/vmm/vmm.h"
 #include "orchestrator/store/templates.h"
 
 #include <errno.h>
@@ -38,6 +39,8 @@ static const char help[] =
     "  --vcpus N         of a sandbox (1 under emulation, 2 with KVM)\n"
     "  --accel WHICH     auto, kvm or tcg: what sandboxes will run under (auto)\n"
     "  --data-dir DIR    everything that is kept (/var/lib/sandpit)\n"
+    "  --cgroup WHERE    of the VM that is saved, as are --vmm-memory-mb, --vmm-pids and\n"
+    "                    --vmm-cpus: as for serve\n"
     "\n"
     "Example:\n"
     "    sandpit image build --name roomy --disk-mb 8192 --memory-mb 1024\n"
@@ -102,8 +105,9 @@ static void on_signal(int signum)
 
 static int build(int argc, char **argv)
 {
-    static const char *const settings[] = { "data-dir", "disk-mb", "memory-mb",
-                                            "vcpus",    "accel",   NULL };
+    static const char *const settings[] = { "data-dir", "disk-mb", "memory-mb",     "vcpus",
+                                            "accel",    "cgroup",  "vmm-memory-mb", "vmm-pids",
+                                            "vmm-cpus", NULL };
     const char *name = "base", *rootfs = NULL, *envd = NULL, *kernel_name = "debian";
     enum image_kernel kernel;
     bool refresh = false;
@@ -137,6 +141,8 @@ static int build(int argc, char **argv)
         fprintf(stderr, "sandpit image build: %s\n", host ? err.msg : "out of memory");
         return CMD_FAILED;
     }
+    const struct vmm_allowance allowance = { config.vmm_memory_mb, config.vmm_pids,
+                                             config.vmm_cpus };
     struct image_options o = { .data_dir = config.data_dir,
                                .name = name,
                                .rootfs = rootfs,
@@ -146,6 +152,8 @@ static int build(int argc, char **argv)
                                .accel = config.accel,
                                .vcpus = config.vcpus,
                                .memory_mb = config.memory_mb,
+                               .cgroup = config.cgroup,
+                               .allowance = &allowance,
                                .save = template_snapshot_make,
                                .host = host,
                                .refresh = refresh };

@@ -289,6 +289,7 @@ int daemon_run(struct config *config)
     if (open_all(&d, &err) < 0) {
         /* Nothing runs yet, and the process ends here: the system takes back what was opened. */
         log_error("cannot start", LOG_STR("reason", err.msg));
+        cgroups_close(&d.cgroups);
         return 1;
     }
     watch_signal(&d, &d.on_term, SIGTERM);
@@ -297,6 +298,7 @@ int daemon_run(struct config *config)
     loop_turn_run(&d.turn);
     loop_turn_deinit(&d.turn);
     uv_loop_close(d.loop);
+    cgroups_close(&d.cgroups);
     log_info("stopped");
     return d.exit_code;
 }

@@ -7,6 +7,7 @@
 
 #include "common/base/err.h"
 #include "orchestrator/bench/samples.h"
+#include "orchestrator/vmm/vmm.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -28,6 +29,8 @@ extern const char *const bench_op_names[BENCH_OP_NR];
 struct bench_options {
     const char *template_from; /* data directory with the template "base" */
     const char *accel;
+    const char *cgroup; /* where VMs get control groups, of the floors as of the daemon */
+    struct vmm_allowance allowance;
     enum bench_pool pool;
     const char *pool_name;
     unsigned n;     /* sandboxes, one after the other */

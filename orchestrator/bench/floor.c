@@ -52,7 +52,7 @@ static int prepare(struct floor *f, const char *build, const char *dir, struct e
         return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", dir);
     int rc = image_manifest_load(build, &image, err);
     if (rc == 0)
-        rc = single_vm_open(&f->vm, f->o->accel, err);
+        rc = single_vm_open(&f->vm, f->o->accel, f->o->cgroup, &f->o->allowance, err);
     if (rc == 0)
         rc = snapshot_open(snapshot, &f->manifest, &snapshot_fd, &f->state_fd, err);
     if (rc == 0)

@@ -127,12 +127,16 @@ static bool can_connect(unsigned port)
 static void __attribute__((noreturn))
 become_daemon(const struct own_daemon *d, const struct bench_options *o)
 {
-    char api[16], proxy[16], hot[16], waiting[16], max[16], log[PATH_MAX];
+    char api[16], proxy[16], hot[16], waiting[16], max[16], memory[16], pids[16], cpus[16];
+    char log[PATH_MAX];
     snprintf(api, sizeof(api), "%u", d->api_port);
     snprintf(proxy, sizeof(proxy), "%u", d->proxy_port);
     snprintf(hot, sizeof(hot), "%d", o->pool == BENCH_HOT ? 1 : 0);
     snprintf(waiting, sizeof(waiting), "%d", o->pool == BENCH_WAITING ? 1 : 0);
     snprintf(max, sizeof(max), "%d", SANDBOXES_MAX);
+    snprintf(memory, sizeof(memory), "%u", o->allowance.memory_mb);
+    snprintf(pids, sizeof(pids), "%u", o->allowance.pids);
+    snprintf(cpus, sizeof(cpus), "%u", o->allowance.cpus);
     snprintf(log, sizeof(log), "%s/log", d->dir);
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     int null = open("/dev/null", O_RDWR);
@@ -143,7 +147,8 @@ become_daemon(const struct own_daemon *d, const struct bench_options *o)
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     execl("/proc/self/exe", "sandpit", "serve", "--data-dir", d->dir, "--api-port", api,
           "--proxy-port", proxy, "--accel", o->accel, "--ephemeral", "--max-sandboxes", max,
-          "--pool-hot", hot, "--pool-waiting", waiting, (char *)NULL);
+          "--pool-hot", hot, "--pool-waiting", waiting, "--cgroup", o->cgroup, "--vmm-memory-mb",
+          memory, "--vmm-pids", pids, "--vmm-cpus", cpus, (char *)NULL);
     _exit(127);
 }
 

@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,8 +87,10 @@ static void on_end(struct vmm *v, enum vmm_end end, const char *detail)
 
 static const struct vmm_events vm_events = { .on_end = on_end };
 
-int single_vm_open(struct single_vm **out, const char *accel, struct err *err)
+int single_vm_open(struct single_vm **out, const char *accel, const char *cgroup,
+                   const struct vmm_allowance *allowance, struct err *err)
 {
+    char owner[64];
     struct single_vm *s = calloc(1, sizeof(*s));
     if (!s || uv_loop_init(&s->loop) != 0) {
         free(s);
@@ -95,9 +98,13 @@ int single_vm_open(struct single_vm **out, const char *accel, struct err *err)
     }
     defer_queue_init(&s->defer, &s->loop);
     uv_timer_init(&s->loop, &s->deadline);
+    snprintf(owner, sizeof(owner), "single VM %d", (int)getpid());
+    cgroups_open(&s->cgroups, &(struct cgroups_options){ .where = cgroup, .owner = owner });
     const struct vmm_driver_options options = { .loop = &s->loop,
                                                 .defer = &s->defer,
                                                 .accel = accel,
+                                                .cgroups = &s->cgroups,
+                                                .allowance = *allowance,
                                                 .ping_interval_ms = PING_INTERVAL_MS,
                                                 .ping_deadline_ms = PING_DEADLINE_MS };
     int rc = vmm_driver_new(&s->driver, &options, err);
@@ -238,5 +245,6 @@ void single_vm_close(struct single_vm *s)
     uv_close((uv_handle_t *)&s->deadline, NULL);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     uv_loop_close(&s->loop);
+    cgroups_close(&s->cgroups);
     free(s);
 }

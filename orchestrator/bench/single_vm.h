@@ -16,8 +16,9 @@
 
 struct single_vm;
 
-/* Find the VMM and its accelerator ("auto", "kvm", "tcg"). */
-int single_vm_open(struct single_vm **out, const char *accel, struct err *err);
+/* Find the VMM and its accelerator ("auto", "kvm", "tcg"), and where it gets its control group. */
+int single_vm_open(struct single_vm **out, const char *accel, const char *cgroup,
+                   const struct vmm_allowance *allowance, struct err *err);
 void single_vm_close(struct single_vm *s); /* ends a VM that is left; NULL is allowed */
 
 struct vmm_driver *single_vm_driver(const struct single_vm *s);

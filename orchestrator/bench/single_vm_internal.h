@@ -3,10 +3,12 @@
 #define ORCHESTRATOR_BENCH_SINGLE_VM_INTERNAL_H
 
 #include "orchestrator/bench/single_vm.h"
+#include "orchestrator/cgroup/cgroup.h"
 
 struct single_vm {
     uv_loop_t loop;
     struct defer_queue defer;
+    struct cgroups cgroups;
     struct vmm_driver *driver;
     struct vmm *vm;
     struct guest_link *link;

@@ -35,6 +35,7 @@ struct cgroup_limits {
 /* The place where groups are made. Only this folder looks into `base`. */
 struct cgroups {
     enum cgroup_version version;
+    bool own; /* the group that all are made in is ours to make and to remove */
     bool can[CGROUP_LIMIT_NR];
     char base[CGROUP_LIMIT_NR][CGROUP_DIR_MAX]; /* the directory; version 2 has one for all */
     char tag[CGROUP_TAG_SIZE];                  /* begins the name of each group of this owner */
@@ -51,6 +52,10 @@ struct cgroups_options {
 /* Find out what can be had by trying it: a group is made, given limits and a child, and removed.
  * Never fails: what does not work is in `missing`. Blocking; call before serving. */
 void cgroups_open(struct cgroups *c, const struct cgroups_options *options);
+
+/* The group of our own at the top goes with its last user: it stays while another owner has it open
+ * or there is a group in it. For those that were opened, or all zero. */
+void cgroups_close(struct cgroups *c);
 
 /* Such as "version 2, below /sandpit: memory, pids, cpu" or "none". */
 void cgroups_text(const struct cgroups *c, char *out, size_t n);

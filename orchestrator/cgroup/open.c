@@ -17,6 +17,7 @@
 #define MOUNTS_MAX      1048576
 #define CONTROLLERS_MAX 4096
 #define OWN_GROUP       "/sandpit"
+#define TAKE_TRIES      8
 
 /* Any that a kernel must take. */
 static const struct cgroup_limits trial = {
@@ -27,7 +28,6 @@ struct search {
     struct cgroups *c;
     const char *root;
     struct str mounts;
-    bool own; /* the group at the top is ours to make */
 };
 
 static void __attribute__((format(printf, 2, 3))) note(struct cgroups *c, const char *fmt, ...)
@@ -66,13 +66,49 @@ static int enable(const char *dir, enum cgroup_limit limit)
     return group_write(dir, "cgroup.subtree_control", text);
 }
 
+/* A group without limits and processes: while it is there, another owner's cgroups_close() cannot
+ * remove the one that it is in. Its name does not begin with the tag, as those of VMMs do. */
+static void hold_path(const struct cgroups *c, const char *dir, char out[static PATH_MAX])
+{
+    snprintf(out, PATH_MAX, "%.*s/hold-%s", CGROUP_DIR_MAX, dir, c->tag);
+}
+
+/* Between the two steps another owner may remove the group again. */
+static int make_base(const struct cgroups *c, const char *dir)
+{
+    char hold[PATH_MAX];
+    hold_path(c, dir, hold);
+    for (int i = 0; i < TAKE_TRIES; i++) {
+        if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+            return -errno;
+        if (mkdir(hold, 0755) == 0 || errno == EEXIST)
+            return 0;
+        if (errno != ENOENT)
+            return -errno;
+    }
+    return -EAGAIN;
+}
+
 /* The group that all others are made in: there already, or ours to make. */
 static int take_base(const struct search *s, const char *dir)
 {
     struct stat st;
-    if (s->own && mkdir(dir, 0755) < 0 && errno != EEXIST)
-        return -errno;
+    if (s->c->own)
+        return make_base(s->c, dir);
     return stat(dir, &st) < 0 ? -errno : 0;
+}
+
+void cgroups_close(struct cgroups *c)
+{
+    char hold[PATH_MAX];
+    for (int i = 0; i < CGROUP_LIMIT_NR && c->own; i++) {
+        if (!c->base[i][0])
+            continue;
+        hold_path(c, c->base[i], hold);
+        (void)rmdir(hold);
+        (void)rmdir(c->base[i]); /* the kernel refuses one that has groups */
+    }
+    *c = (struct cgroups){ 0 };
 }
 
 /* Whether the controllers, or some of them, are in version 2, usable or not. */
@@ -87,13 +123,15 @@ static bool find_v2(const struct search *s)
         return false;
     bool any = false;
     for (int i = 0; i < CGROUP_LIMIT_NR; i++) {
-        c->can[i] = has_controller(s->own ? top : dir, limit_name(i));
+        c->can[i] = has_controller(c->own ? top : dir, limit_name(i));
         any |= c->can[i];
-        if (c->can[i] && s->own)
+        if (c->can[i] && c->own)
             (void)enable(top, i); /* or it was: what counts is what the group has */
     }
     if (!any)
         return false;
+    for (int i = 0; i < CGROUP_LIMIT_NR; i++)
+        memcpy(c->base[i], dir, sizeof(dir));
     int rc = take_base(s, dir);
     if (rc < 0) {
         note(c, "%s cannot be used: %s", dir, strerror(-rc));
@@ -102,7 +140,6 @@ static bool find_v2(const struct search *s)
     }
     c->version = CGROUP_V2;
     for (int i = 0; i < CGROUP_LIMIT_NR; i++) {
-        snprintf(c->base[i], sizeof(c->base[i]), "%s", dir);
         rc = !c->can[i] || !has_controller(dir, limit_name(i)) ? -ENODEV : enable(dir, i);
         if (rc == -ENODEV)
             note(c, "no %s: %s is not given it", limit_name(i), dir);
@@ -207,11 +244,10 @@ void cgroups_open(struct cgroups *c, const struct cgroups_options *options)
         note(c, "control groups were not asked for");
         return;
     }
-    struct search s = { .c = c,
-                        .root = options->root ? options->root : "",
-                        .own = strcmp(options->where, CGROUP_AUTO) == 0 };
+    struct search s = { .c = c, .root = options->root ? options->root : "" };
+    c->own = strcmp(options->where, CGROUP_AUTO) == 0;
     make_tag(options->owner, c->tag);
-    snprintf(c->where, sizeof(c->where), "%s", s.own ? OWN_GROUP : options->where);
+    snprintf(c->where, sizeof(c->where), "%s", c->own ? OWN_GROUP : options->where);
     snprintf(path, sizeof(path), "%s/proc/self/mountinfo", s.root);
     int rc = file_read(path, MOUNTS_MAX, &mounts, NULL);
     if (rc < 0)

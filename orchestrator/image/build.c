@@ -378,6 +378,8 @@ static int save(struct build *b, struct err *err)
                                      .accel = b->o->accel,
                                      .vcpus = b->o->vcpus,
                                      .memory_mb = b->o->memory_mb,
+                                     .cgroup = b->o->cgroup,
+                                     .allowance = b->o->allowance,
                                      .tell = on_saving,
                                      .user = b };
     begin(b, "snapshot");

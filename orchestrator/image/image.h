@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct vmm_template;
+struct vmm_allowance;
 
 /* The machine that a kernel is made for. */
 enum vmm_board image_kernel_board(enum image_kernel kernel);
@@ -31,6 +32,8 @@ struct image_save {
     const char *accel; /* auto, kvm, tcg */
     unsigned vcpus;    /* 0: what suits the accelerator */
     unsigned memory_mb;
+    const char *cgroup; /* as of cgroups_open() */
+    const struct vmm_allowance *allowance;
     void (*tell)(void *user, const char *what);
     void *user;
 };
@@ -49,6 +52,8 @@ struct image_options {
     const char *accel; /* auto, kvm, tcg; of the VM that is saved */
     unsigned vcpus;    /* 0: what suits the accelerator */
     unsigned memory_mb;
+    const char *cgroup; /* where that VM gets a control group, and with what */
+    const struct vmm_allowance *allowance;
     image_save_cb save;
     const char *host; /* what a saved VM depends on of this host; part of the key */
     bool refresh;     /* take the newest packages instead of what the cache has */

@@ -11,6 +11,7 @@
 #include "common/base/fileio.h"
 #include "common/link/guest_protocol.h"
 #include "guest.pb-c.h"
+#include "orchestrator/cgroup/cgroup.h"
 #include "orchestrator/image/image.h"
 #include "orchestrator/link/guest_command.h"
 #include "orchestrator/link/machine_id.h"
@@ -46,6 +47,7 @@ struct run {
     const struct image_save *spec;
     uv_loop_t loop;
     struct defer_queue defer;
+    struct cgroups cgroups;
     struct vmm_driver *driver;
     struct vmm *vmm;
     struct guest_link *link;
@@ -422,9 +424,12 @@ static int try_copy(struct run *r)
 static int open_run(struct run *r)
 {
     const char *dir = r->spec->dir;
+    const struct cgroups_options groups = { .where = r->spec->cgroup, .owner = r->run_dir };
     const struct vmm_driver_options options = { .loop = &r->loop,
                                                 .defer = &r->defer,
-                                                .accel = r->spec->accel };
+                                                .accel = r->spec->accel,
+                                                .cgroups = &r->cgroups,
+                                                .allowance = *r->spec->allowance };
     if (snprintf(r->run_dir, sizeof(r->run_dir), "%s/run/.build", r->spec->data_dir) >=
             (int)sizeof(r->run_dir) ||
         snprintf(r->layer, sizeof(r->layer), "%s/" IMAGE_FILE_LAYER, dir) >=
@@ -434,8 +439,11 @@ static int open_run(struct run *r)
         snprintf(r->snapshot_dir, sizeof(r->snapshot_dir), "%s/" IMAGE_DIR_SNAPSHOT, dir) >=
             (int)sizeof(r->snapshot_dir))
         return err_set(&r->err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", dir);
+    cgroups_open(&r->cgroups, &groups);
     int rc = vmm_driver_new(&r->driver, &options, &r->err);
     vmm_sweep(r->run_dir, NULL); /* a builder that was killed; there is one at a time */
+    if (rc == 0)
+        vmm_driver_tidy(r->driver);
     if (rc == 0)
         rc = file_make_dirs(r->run_dir, 0700, &r->err);
     r->vcpus = r->spec->vcpus;
@@ -462,6 +470,7 @@ static void close_run(struct run *r, bool failed)
     defer_queue_close(&r->defer);
     uv_run(&r->loop, UV_RUN_DEFAULT);
     uv_loop_close(&r->loop);
+    cgroups_close(&r->cgroups);
 }
 
 int template_snapshot_make(const struct image_save *spec, unsigned *vcpus, struct err *err)

@@ -39,14 +39,25 @@ def vmm_of(data_dir, sandbox_id):
     return None
 
 
-def groups(data_dir):
-    """The control groups of the data directory's VMMs: {sandbox's id: [directories]}."""
-    tag = hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
+def group_tag(owner):
+    """Of control groups: a daemon's owner is its data directory."""
+    return hashlib.sha256(str(owner).encode()).hexdigest()[:16]
+
+
+def groups(owner):
+    """The control groups of the owner's VMMs: {sandbox's id: [directories]}."""
+    tag = group_tag(owner)
     found = {}
     for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/*"):
         for path in glob.glob(f"{top}/sandpit/{tag}-*"):
             found.setdefault(path.rpartition(f"{tag}-")[2], []).append(pathlib.Path(path))
     return found
+
+
+def holds(owner):
+    """By which the owner keeps the group that its VMMs' groups are in."""
+    return [pathlib.Path(path) for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/*")
+            for path in glob.glob(f"{top}/sandpit/hold-{group_tag(owner)}")]
 
 
 def dead_groups(data_dir):
@@ -67,6 +78,8 @@ def remove_vmms(data_dir):
 
     wait_for(gone, "the VMMs to be gone")
     for path in dead_groups(data_dir):
+        path.rmdir()
+    for path in holds(data_dir):
         path.rmdir()
 
 

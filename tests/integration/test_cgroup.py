@@ -1,13 +1,16 @@
 """Each VMM is limited by a control group of its own, where the host has any."""
 import contextlib
+import glob
 import os
+import pathlib
 import re
 import signal
 import sqlite3
 import subprocess
+import time
 
 import pytest
-from boxes import create, dead_groups, groups, vmm_of, vmms
+from boxes import create, dead_groups, group_tag, groups, holds, vmm_of, vmms
 from conftest import SANDPIT, wait_for
 
 NO_POOL = {"SANDPIT_POOL_HOT": "0", "SANDPIT_POOL_WAITING": "0"}
@@ -98,6 +101,79 @@ def test_a_group_lives_as_long_as_its_vmm(limited):
     d.start()
     assert groups(d.data_dir) == {}
     assert box.state() in (None, "paused")  # which, if its resume was not yet written down as over
+
+
+def own_tops():
+    """The groups that all others are made in."""
+    return [pathlib.Path(path) for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/*")
+            for path in glob.glob(f"{top}/sandpit")]
+
+
+def test_nothing_is_left_of_a_daemon_that_ended(limited):
+    d = limited()
+    box = create(d)
+    tops = [path.parent for path in holds(d.data_dir)]
+    assert tops and groups(d.data_dir)[box.id]
+    assert d.stop() == 0
+    assert holds(d.data_dir) == [] and groups(d.data_dir) == {}
+    for top in tops:  # those of other daemons
+        assert not top.exists() or any(path.is_dir() for path in top.iterdir())
+
+
+def test_a_vm_keeps_its_group_when_its_daemon_ends(own_daemon):
+    d = own_daemon(env=NO_POOL)
+    if not which(d).endswith("memory, pids, cpu"):
+        pytest.skip("this host gives us no control groups: " + which(d))
+    box = create(d)
+    assert d.stop() == 0
+    assert holds(d.data_dir) == []
+    assert numbers(groups(d.data_dir)[box.id][0] / "cgroup.procs") == [vmm_of(d.data_dir, box.id)]
+    d.start()
+    assert holds(d.data_dir)
+    assert box.run("echo fine") == "fine\n"
+    assert box.kill() == 204
+    wait_for(lambda: groups(d.data_dir) == {}, "the group to be gone")
+
+
+def seen_while(process, pattern):
+    """How many threads groups of such names gave to the processes in them, while the program
+    ran."""
+    seen = set()
+    while process.poll() is None:
+        for top in own_tops():
+            for folder in top.glob(pattern):
+                with contextlib.suppress(OSError):
+                    if (folder / "cgroup.procs").read_text() and (folder / "pids.max").exists():
+                        seen.add(numbers(folder / "pids.max")[0])
+        time.sleep(0.01)
+    return seen
+
+
+def test_the_vms_of_a_bench_are_limited(data_dir, limited):
+    limited()  # or there are none
+    with subprocess.Popen([SANDPIT, "bench", "--template-from", data_dir, "--number", "1", "--idle",
+                           "0", "--pool", "none", "--vmm-pids", "123"],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as bench:
+        assert seen_while(bench, "*-floor") == {123}
+        assert bench.returncode == 0, bench.stderr.read()
+    assert [path for top in own_tops() for path in top.glob("*-floor")] == []
+
+
+def test_the_vm_of_an_image_build_is_limited(limited, tmp_path):
+    limited()
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")))
+    if not list((cache / "sandpit/image").glob("rootfs-*/tree")):
+        pytest.skip("no Debian tree in the cache: run sandpit image build first")
+    tmp_path.chmod(0o711)
+    for parent in list(tmp_path.parents)[:2]:
+        parent.chmod(0o711)  # the VMM's user opens files in it
+    with subprocess.Popen([SANDPIT, "image", "build", "--data-dir", tmp_path, "--vmm-pids", "123"],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as build:
+        owner = f"{tmp_path}/run/.build"
+        seen = seen_while(build, f"{group_tag(owner)}-template")
+        assert build.returncode == 0, build.stderr.read()
+    assert seen == {123}
+    assert groups(owner) == {}
 
 
 def test_a_vmm_that_is_killed_for_its_memory_is_told(limited):

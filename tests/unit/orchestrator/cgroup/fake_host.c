@@ -115,10 +115,14 @@ int __wrap_mkdir(const char *path, mode_t mode)
     char parent[PATH_MAX], words[256];
     if (is_ours(path) && refuses(path))
         return -1;
+    snprintf(parent, sizeof(parent), "%.*s", (int)(strrchr(path, '/') - path), path);
+    if (fake.goes && strstr(path, fake.goes)) {
+        fake.goes = NULL;
+        assert_int_equal(rmdir(parent), 0);
+    }
     int rc = __real_mkdir(path, mode);
     if (rc < 0 || !is_ours(path))
         return rc;
-    snprintf(parent, sizeof(parent), "%.*s", (int)(strrchr(path, '/') - path), path);
     if (has_file(parent, "cgroup.subtree_control")) {
         enabled(parent, words, sizeof(words));
         fill_v2(path, words);
@@ -126,6 +130,14 @@ int __wrap_mkdir(const char *path, mode_t mode)
         fill_v1(path);
     }
     return 0;
+}
+
+static size_t count_dirs(DIR *list)
+{
+    size_t n = 0;
+    for (struct dirent *e = readdir(list); e; e = readdir(list))
+        n += e->d_type == DT_DIR && e->d_name[0] != '.';
+    return n;
 }
 
 int __wrap_rmdir(const char *path)
@@ -141,6 +153,12 @@ int __wrap_rmdir(const char *path)
     DIR *list = opendir(path);
     if (!list)
         return -1;
+    if (count_dirs(list) > 0) {
+        closedir(list);
+        errno = EBUSY;
+        return -1;
+    }
+    rewinddir(list);
     for (struct dirent *e = readdir(list); e; e = readdir(list)) {
         snprintf(file, sizeof(file), "%s/%s", path, e->d_name);
         if (e->d_name[0] != '.')
@@ -244,11 +262,9 @@ void fake_open(struct cgroups *c, const char *where)
 
 size_t fake_count_groups(const char *group)
 {
-    size_t n = 0;
     DIR *list = opendir(tempdir_path(&fake.dir, group));
     assert_non_null(list);
-    for (struct dirent *e = readdir(list); e; e = readdir(list))
-        n += e->d_type == DT_DIR && e->d_name[0] != '.';
+    size_t n = count_dirs(list);
     closedir(list);
     return n;
 }

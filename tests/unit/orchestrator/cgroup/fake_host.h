@@ -15,7 +15,8 @@ struct fake_host {
     struct tempdir dir;
     const char *refused; /* part of the path of a file that refuses writes, or of a new group */
     int refused_errno;
-    bool no_swap; /* the kernel does not count it */
+    const char *goes; /* once, when a group of such a path is made: the one that it is in */
+    bool no_swap;     /* the kernel does not count it */
 };
 
 /* The one that the wrapped calls belong to. */

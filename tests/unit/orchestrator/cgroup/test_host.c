@@ -146,5 +146,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_group_in_use_is_not_removed),
         cmocka_unit_test(test_sweep_removes_what_was_left),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    cgroups_close(&c);
+    return rc;
 }
