@@ -108,15 +108,9 @@ int cmd_bench(int argc, char **argv)
     };
     struct config config;
     int first;
-    switch (options_parse(&config, "sandpit bench", argc, argv, specs, settings, 0, &first)) {
-    case OPTIONS_HELP:
-        fputs(help, stdout);
-        return CMD_OK;
-    case OPTIONS_WRONG:
-        return CMD_USAGE;
-    case OPTIONS_OK:
-        break;
-    }
+    int rc = options_parse(&config, "sandpit bench", help, argc, argv, specs, settings, 0, &first);
+    if (rc >= 0)
+        return rc;
     if (!read_pool(&o) || !read_number("number", number, N_MAX, &o.n) ||
         !read_number("burst", burst, BURST_MAX, &o.burst) ||
         !read_number("idle", idle, BURST_MAX, &o.idle))

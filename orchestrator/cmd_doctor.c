@@ -353,15 +353,10 @@ int cmd_doctor(int argc, char **argv)
     };
     static const char *const settings[] = { "data-dir", "host",      "api-port", "proxy-port",
                                             "accel",    "memory-mb", "cgroup",   NULL };
-    switch (options_parse(&d.config, "sandpit doctor", argc, argv, specs, settings, 0, &first)) {
-    case OPTIONS_HELP:
-        fputs(help, stdout);
-        return CMD_OK;
-    case OPTIONS_WRONG:
-        return CMD_USAGE;
-    case OPTIONS_OK:
-        break;
-    }
+    int rc =
+        options_parse(&d.config, "sandpit doctor", help, argc, argv, specs, settings, 0, &first);
+    if (rc >= 0)
+        return rc;
     if (faults)
         return list_fault_points();
     log_setup(LOG_LEVEL_ERROR, "sandpit"); /* what there is to say is said in sentences */

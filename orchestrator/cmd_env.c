@@ -68,15 +68,9 @@ int cmd_env(int argc, char **argv)
     struct config config;
     struct err err;
     int first;
-    switch (options_parse(&config, "sandpit env", argc, argv, specs, settings, 0, &first)) {
-    case OPTIONS_HELP:
-        fputs(help, stdout);
-        return CMD_OK;
-    case OPTIONS_WRONG:
-        return CMD_USAGE;
-    case OPTIONS_OK:
-        break;
-    }
+    int rc = options_parse(&config, "sandpit env", help, argc, argv, specs, settings, 0, &first);
+    if (rc >= 0)
+        return rc;
     if (key && create) {
         fputs("sandpit env: give --key or --create, not both\n", stderr);
         return CMD_USAGE;

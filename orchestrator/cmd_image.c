@@ -117,15 +117,10 @@ static int build(int argc, char **argv)
     };
     struct config config;
     int first;
-    switch (options_parse(&config, "sandpit image build", argc, argv, specs, settings, 0, &first)) {
-    case OPTIONS_HELP:
-        fputs(help, stdout);
-        return CMD_OK;
-    case OPTIONS_WRONG:
-        return CMD_USAGE;
-    case OPTIONS_OK:
-        break;
-    }
+    int rc =
+        options_parse(&config, "sandpit image build", help, argc, argv, specs, settings, 0, &first);
+    if (rc >= 0)
+        return rc;
     if (!image_kernel_parse(str_of(kernel_name), &kernel)) {
         fprintf(stderr, "sandpit image build: --kernel must be debian or micro\n");
         return CMD_USAGE;
@@ -202,16 +197,11 @@ static int list(int argc, char **argv)
     struct db *db = NULL;
     struct err err;
     int first;
-    switch (options_parse(&config, "sandpit image list", argc, argv, specs, settings, 0, &first)) {
-    case OPTIONS_HELP:
-        fputs(help, stdout);
-        return CMD_OK;
-    case OPTIONS_WRONG:
-        return CMD_USAGE;
-    case OPTIONS_OK:
-        break;
-    }
-    int rc = db_open(&db, config.data_dir, &err);
+    int rc =
+        options_parse(&config, "sandpit image list", help, argc, argv, specs, settings, 0, &first);
+    if (rc >= 0)
+        return rc;
+    rc = db_open(&db, config.data_dir, &err);
     if (rc == 0)
         rc = db_template_list(db, NULL, print_template, NULL, &err);
     db_close(db);

@@ -71,35 +71,6 @@ int cmd_info(int argc, char **argv)
     return node_command_end(&n, rc);
 }
 
-/* Each running sandbox, page by page: a paused one is on no later page. */
-static int pause_all(struct node_command *n)
-{
-    Sandpit__Node__V1__SandboxState running =
-        SANDPIT__NODE__V1__SANDBOX_STATE__SANDBOX_STATE_RUNNING;
-    Sandpit__Node__V1__ListSandboxesRequest r = SANDPIT__NODE__V1__LIST_SANDBOXES_REQUEST__INIT;
-    int result = CMD_OK;
-    r.states = &running;
-    r.n_states = 1;
-    do {
-        const ProtobufCMessage *answer;
-        int rc =
-            node_command_call(n, "/sandpit.node.v1.SandboxService/List", &r.base,
-                              &sandpit__node__v1__list_sandboxes_response__descriptor, &answer);
-        if (rc != CMD_OK)
-            return rc;
-        const Sandpit__Node__V1__ListSandboxesResponse *page = (const void *)answer;
-        for (size_t i = 0; i < page->n_sandboxes; i++) {
-            rc = node_command_pause(n, page->sandboxes[i]->id);
-            if (rc == CMD_OK)
-                puts(page->sandboxes[i]->id);
-            else if (rc != CMD_NOT_FOUND) /* it has ended meanwhile */
-                result = rc;
-        }
-        r.page_token = page->next_page_token;
-    } while (r.page_token[0]);
-    return result;
-}
-
 /* CMD_OK, or said. */
 static int set_state(struct node_command *n, Sandpit__Node__V1__NodeState state, const char *now)
 {
@@ -125,7 +96,8 @@ int cmd_drain(int argc, char **argv)
         return rc;
     rc = set_state(&n, SANDPIT__NODE__V1__NODE_STATE__NODE_STATE_DRAINING, "draining");
     if (rc == CMD_OK && pause)
-        rc = pause_all(&n);
+        rc = node_command_all(&n, SANDPIT__NODE__V1__SANDBOX_STATE__SANDBOX_STATE_RUNNING,
+                              node_command_pause);
     return node_command_end(&n, rc);
 }
 

@@ -40,20 +40,14 @@ static int begin(struct key_command *k, const char *who, int argc, char **argv,
     struct err err;
     k->n = (struct node_command){ .who = who };
     k->db = NULL;
-    switch (options_parse(&config, who, argc, argv, specs, settings, max_args, &k->n.first)) {
-    case OPTIONS_HELP:
-        fputs(help, stdout);
-        return CMD_OK;
-    case OPTIONS_WRONG:
-        return CMD_USAGE;
-    case OPTIONS_OK:
-        break;
-    }
+    int rc = options_parse(&config, who, help, argc, argv, specs, settings, max_args, &k->n.first);
+    if (rc >= 0)
+        return rc;
     if (argc - k->n.first < max_args) {
         fprintf(stderr, "%s: which key? Give its ID; sandpit key list shows them\n", who);
         return CMD_USAGE;
     }
-    int rc = node_client_open(&k->n.client, config.data_dir, &err);
+    rc = node_client_open(&k->n.client, config.data_dir, &err);
     if (rc == -ENOENT || rc == -ECONNREFUSED)
         rc = db_open(&k->db, config.data_dir, &err);
     return rc < 0 ? node_command_fail(who, &err) : -1;

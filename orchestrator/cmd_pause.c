@@ -45,24 +45,15 @@ static int resume(struct node_command *n, const char *id)
                              &sandpit__node__v1__resume_sandbox_response__descriptor, &answer);
 }
 
-static int each(struct node_command *n, int argc, char **argv,
-                int (*one)(struct node_command *n, const char *id))
+static int each(struct node_command *n, int argc, char **argv, node_command_one *one)
 {
     n->min_args = 1;
     n->max_args = argc;
     n->missing = "which sandboxes? Give their ids; sandpit ps lists them";
-    int result = node_command_start(n, argc, argv, NULL);
-    if (result >= 0)
-        return result;
-    result = CMD_OK;
-    for (int i = n->first; i < argc; i++) {
-        int rc = one(n, argv[i]);
-        if (rc == CMD_OK)
-            puts(argv[i]);
-        else if (result == CMD_OK)
-            result = rc;
-    }
-    return node_command_end(n, result);
+    int rc = node_command_start(n, argc, argv, NULL);
+    if (rc >= 0)
+        return rc;
+    return node_command_end(n, node_command_each(n, argc, argv, one));
 }
 
 int cmd_pause(int argc, char **argv)

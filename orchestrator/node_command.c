@@ -18,15 +18,10 @@ int node_command_start(struct node_command *n, int argc, char **argv,
     static const char *const settings[] = { "data-dir", NULL };
     struct config config;
     struct err err;
-    switch (options_parse(&config, n->who, argc, argv, specs, settings, n->max_args, &n->first)) {
-    case OPTIONS_HELP:
-        fputs(n->help, stdout);
-        return CMD_OK;
-    case OPTIONS_WRONG:
-        return CMD_USAGE;
-    case OPTIONS_OK:
-        break;
-    }
+    int rc = options_parse(&config, n->who, n->help, argc, argv, specs, settings, n->max_args,
+                           &n->first);
+    if (rc >= 0)
+        return rc;
     if (argc - n->first < n->min_args) {
         fprintf(stderr, "%s: %s\n", n->who, n->missing);
         return CMD_USAGE;
@@ -60,6 +55,50 @@ int node_command_call(struct node_command *n, const char *path, const ProtobufCM
     int rc =
         node_client_call(n->client, path, request, output, CALL_TIMEOUT_S, &n->arena, answer, &err);
     return rc < 0 ? node_command_fail(n->who, &err) : CMD_OK;
+}
+
+static int do_one(struct node_command *n, const char *id, node_command_one *one)
+{
+    int rc = one(n, id);
+    if (rc == CMD_OK)
+        puts(id);
+    return rc;
+}
+
+int node_command_each(struct node_command *n, int argc, char **argv, node_command_one *one)
+{
+    int result = CMD_OK;
+    for (int i = n->first; i < argc; i++) {
+        int rc = do_one(n, argv[i], one);
+        if (result == CMD_OK)
+            result = rc;
+    }
+    return result;
+}
+
+int node_command_all(struct node_command *n, Sandpit__Node__V1__SandboxState state,
+                     node_command_one *one)
+{
+    Sandpit__Node__V1__ListSandboxesRequest r = SANDPIT__NODE__V1__LIST_SANDBOXES_REQUEST__INIT;
+    int result = CMD_OK;
+    r.states = &state;
+    r.n_states = state != 0;
+    do {
+        const ProtobufCMessage *answer;
+        int rc =
+            node_command_call(n, "/sandpit.node.v1.SandboxService/List", &r.base,
+                              &sandpit__node__v1__list_sandboxes_response__descriptor, &answer);
+        if (rc != CMD_OK)
+            return rc;
+        const Sandpit__Node__V1__ListSandboxesResponse *page = (const void *)answer;
+        for (size_t i = 0; i < page->n_sandboxes; i++) {
+            rc = do_one(n, page->sandboxes[i]->id, one);
+            if (result == CMD_OK && rc != CMD_NOT_FOUND)
+                result = rc;
+        }
+        r.page_token = page->next_page_token;
+    } while (r.page_token[0]);
+    return result;
 }
 
 int node_command_print_json(const ProtobufCMessage *msg, bool pretty)

@@ -28,8 +28,20 @@ int node_command_end(struct node_command *n, int rc);
 int node_command_call(struct node_command *n, const char *path, const ProtobufCMessage *request,
                       const ProtobufCMessageDescriptor *output, const ProtobufCMessage **answer);
 
-/* Pause a sandbox: CMD_OK, or said. Of cmd_pause.c. */
-int node_command_pause(struct node_command *n, const char *id);
+/* What is done to one sandbox: CMD_OK, or said on stderr. */
+typedef int node_command_one(struct node_command *n, const char *id);
+
+/* Do it to each sandbox that the arguments name, and print the ids of those that it was done to.
+ * CMD_OK, or the first failure's status. */
+int node_command_each(struct node_command *n, int argc, char **argv, node_command_one *one);
+
+/* The same for all of that state (0: of any), page by page: `one` must take it off the list. One
+ * that has ended meanwhile is no failure. */
+int node_command_all(struct node_command *n, Sandpit__Node__V1__SandboxState state,
+                     node_command_one *one);
+
+/* Of cmd_pause.c. */
+node_command_one node_command_pause;
 
 /* Say the error; the exit status for it. */
 int node_command_fail(const char *who, const struct err *err);

@@ -1,6 +1,7 @@
 #include "orchestrator/options.h"
 
 #include "common/base/cleanup.h"
+#include "orchestrator/cmd.h"
 
 #include <getopt.h>
 #include <string.h>
@@ -40,9 +41,9 @@ static const struct option_spec *by_letter(const struct option_spec *specs, int 
     return NULL;
 }
 
-enum options_result options_parse(struct config *config, const char *who, int argc, char **argv,
-                                  const struct option_spec *specs, const char *const *settings,
-                                  int max_args, int *first)
+int options_parse(struct config *config, const char *who, const char *help, int argc, char **argv,
+                  const struct option_spec *specs, const char *const *settings, int max_args,
+                  int *first)
 {
     struct err err;
     struct option options[OPTIONS_MAX + 2] = { 0 };
@@ -51,18 +52,20 @@ enum options_result options_parse(struct config *config, const char *who, int ar
     config_defaults(config);
     if (config_from_env(config, &err)) {
         fprintf(stderr, "%s: %s\n", who, err.msg);
-        return OPTIONS_WRONG;
+        return CMD_USAGE;
     }
     optind = 0;
     opterr = 0;
     int got, index;
     while ((got = getopt_long(argc, argv, letters, options, &index)) != -1) {
-        if (got == 'h')
-            return OPTIONS_HELP;
+        if (got == 'h') {
+            fputs(help, stdout);
+            return CMD_OK;
+        }
         if (got == '?' || got == ':') {
             fprintf(stderr, got == '?' ? "%s: unknown option '%s'\n" : "%s: '%s' needs a value\n",
                     who, argv[optind - 1]);
-            return OPTIONS_WRONG;
+            return CMD_USAGE;
         }
         const struct option_spec *short_form = by_letter(specs, got);
         if (short_form) {
@@ -74,13 +77,13 @@ enum options_result options_parse(struct config *config, const char *who, int ar
                 *specs[index].on = true;
         } else if (config_set(config, options[index].name, optarg, &err)) {
             fprintf(stderr, "%s: %s\n", who, err.msg);
-            return OPTIONS_WRONG;
+            return CMD_USAGE;
         }
     }
     if (argc - optind > max_args) {
         fprintf(stderr, "%s: unexpected argument '%s'\n", who, argv[optind + max_args]);
-        return OPTIONS_WRONG;
+        return CMD_USAGE;
     }
     *first = optind;
-    return OPTIONS_OK;
+    return -1;
 }

@@ -12,19 +12,14 @@ struct option_spec {
     char letter; /* a short form; 0: none */
 };
 
-enum options_result {
-    OPTIONS_OK,
-    OPTIONS_HELP,  /* --help was asked */
-    OPTIONS_WRONG, /* said on stderr */
-};
-
 /*
  * Fill *config with defaults and environment, then read argv[1] on: flags of `specs`, flags of the
  * settings listed in `settings` (NULL ends), and at most max_args other arguments, which are moved
- * to the end of argv; *first is the index of the first one. `who` opens error messages.
+ * to the end of argv; *first is the index of the first one. `who` opens error messages. -1: go on;
+ * else the exit status, as what was wrong has been said, or `help` where --help asked for it.
  */
-enum options_result options_parse(struct config *config, const char *who, int argc, char **argv,
-                                  const struct option_spec *specs, const char *const *settings,
-                                  int max_args, int *first);
+int options_parse(struct config *config, const char *who, const char *help, int argc, char **argv,
+                  const struct option_spec *specs, const char *const *settings, int max_args,
+                  int *first);
 
 #endif

@@ -135,7 +135,7 @@ void hex_encode(const void *data, size_t n, char *out)
     out[2 * n] = '\0';
 }
 
-static int nibble(char c)
+int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
@@ -151,7 +151,7 @@ bool hex_decode(struct str text, uint8_t *dst, size_t n)
     if (text.n != 2 * n)
         return false;
     for (size_t i = 0; i < n; i++) {
-        int hi = nibble(text.p[2 * i]), lo = nibble(text.p[2 * i + 1]);
+        int hi = hex_digit(text.p[2 * i]), lo = hex_digit(text.p[2 * i + 1]);
         if (hi < 0 || lo < 0)
             return false;
         dst[i] = (uint8_t)(hi << 4 | lo);
@@ -166,8 +166,8 @@ bool percent_decode(struct buf *out, struct str s, bool plus_is_space)
         if (c == '+' && plus_is_space) {
             c = ' ';
         } else if (c == '%') {
-            int hi = s.n - i > 2 ? nibble(s.p[i + 1]) : -1;
-            int lo = s.n - i > 2 ? nibble(s.p[i + 2]) : -1;
+            int hi = s.n - i > 2 ? hex_digit(s.p[i + 1]) : -1;
+            int lo = s.n - i > 2 ? hex_digit(s.p[i + 2]) : -1;
             if (hi < 0 || lo < 0)
                 return false;
             c = (char)(hi << 4 | lo);

@@ -14,6 +14,9 @@ ptrdiff_t base64_decode(struct str text, uint8_t *dst);
 /* Lower-case hex of n bytes into out, which holds 2 * n + 1 bytes. */
 void hex_encode(const void *data, size_t n, char *out);
 
+/* The value of a hex digit, -1 of anything else. */
+int hex_digit(char c);
+
 /* Decode exactly n bytes from 2 * n hex digits; false when text is anything else. */
 bool hex_decode(struct str text, uint8_t *dst, size_t n);
 

@@ -29,13 +29,18 @@ static const struct {
 
 #define CODES (sizeof(codes) / sizeof(codes[0]))
 
+static void fill(struct err *err, enum err_code code, const char *fmt, va_list ap)
+{
+    err->code = code;
+    err->reason = NULL;
+    vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+}
+
 void err_fill(struct err *err, enum err_code code, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    err->code = code;
-    err->reason = NULL;
-    vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+    fill(err, code, fmt, ap);
     va_end(ap);
 }
 
@@ -44,9 +49,7 @@ int err_set(struct err *err, enum err_code code, int errnum, const char *fmt, ..
     if (err) {
         va_list ap;
         va_start(ap, fmt);
-        err->code = code;
-        err->reason = NULL;
-        vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+        fill(err, code, fmt, ap);
         va_end(ap);
     }
     return -errnum;

@@ -70,15 +70,10 @@ static void on_close(struct http_stream *s, int errnum)
         c->on_close(&c->r);
 }
 
-static void on_writable(struct http_stream *s)
-{
-    (void)s;
-}
-
 static const struct http_stream_events collector_events = {
     .on_data = on_data,
     .on_end = on_end,
-    .on_writable = on_writable,
+    .on_writable = http_drop_writable,
     .on_close = on_close,
 };
 

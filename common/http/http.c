@@ -14,7 +14,7 @@ const struct http_limits HTTP_LIMITS_DEFAULT = {
     .window = 262144,
 };
 
-static void drop_data(struct http_stream *s, const uint8_t *data, size_t n)
+void http_drop_data(struct http_stream *s, const uint8_t *data, size_t n)
 {
     (void)data;
     http_consume(s, n);
@@ -26,14 +26,14 @@ static void drop_head(struct http_stream *s, const struct http_head *head)
     (void)head;
 }
 
-static void drop_end(struct http_stream *s, const struct http_field *trailers, size_t n)
+void http_drop_end(struct http_stream *s, const struct http_field *trailers, size_t n)
 {
     (void)s;
     (void)trailers;
     (void)n;
 }
 
-static void drop_writable(struct http_stream *s)
+void http_drop_writable(struct http_stream *s)
 {
     (void)s;
 }
@@ -46,9 +46,9 @@ static void drop_close(struct http_stream *s, int errnum)
 
 const struct http_stream_events HTTP_EVENTS_NONE = {
     .on_head = drop_head,
-    .on_data = drop_data,
-    .on_end = drop_end,
-    .on_writable = drop_writable,
+    .on_data = http_drop_data,
+    .on_end = http_drop_end,
+    .on_writable = http_drop_writable,
     .on_close = drop_close,
 };
 

@@ -74,6 +74,11 @@ struct http_stream_events {
 /* Takes what comes and throws it away: for handlers that answer in on_request and are done. */
 extern const struct http_stream_events HTTP_EVENTS_NONE;
 
+/* Its events, for tables of those that care for others. */
+void http_drop_data(struct http_stream *s, const uint8_t *data, size_t n);
+void http_drop_end(struct http_stream *s, const struct http_field *trailers, size_t n);
+void http_drop_writable(struct http_stream *s);
+
 #define HTTP_PIECES_MAX 4
 
 struct http_stream_ops {

@@ -1,5 +1,7 @@
 #include "common/http/http1_body.h"
 
+#include "common/base/encode.h"
+
 enum chunk_state { SIZE, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILERS };
 
 /* 15 hexadecimal digits cannot overflow. */
@@ -19,24 +21,13 @@ void http1_body_deinit(struct http1_body *b)
     buf_deinit(&b->trailers);
 }
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* One byte of the lines around chunks; false when it is wrong. */
 static bool take_line_byte(struct http1_body *b, uint8_t c)
 {
     switch ((enum chunk_state)b->state) {
     case SIZE:
-        if (hex_value(c) >= 0) {
-            b->left = b->left * 16 + (uint64_t)hex_value(c);
+        if (hex_digit((char)c) >= 0) {
+            b->left = b->left * 16 + (uint64_t)hex_digit((char)c);
             return ++b->digits <= SIZE_DIGITS_MAX;
         }
         b->state = c == '\r' ? SIZE_LF : EXTENSION;

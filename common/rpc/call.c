@@ -193,6 +193,18 @@ void rpc_call_send_head(struct rpc_call *call, int status, const struct http_fie
     }
 }
 
+void rpc_call_send_last(struct rpc_call *call, struct buf *scratch)
+{
+    if (scratch->failed) {
+        http_reset(call->stream);
+    } else {
+        rpc_call_send_head(call, 200, NULL, 0, false);
+        http_send_data(call->stream, buf_head(scratch), buf_len(scratch));
+        http_send_end(call->stream);
+    }
+    buf_consume(scratch, buf_len(scratch));
+}
+
 void rpc_send(struct rpc_call *call, const ProtobufCMessage *msg)
 {
     if (call->finished || (call->replied && call->method->kind != RPC_SERVER_STREAM &&

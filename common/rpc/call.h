@@ -96,6 +96,9 @@ void rpc_call_set_deadline(struct rpc_call *call);
 void rpc_call_send_head(struct rpc_call *call, int status, const struct http_field *more, size_t n,
                         bool end);
 
+/* The end of the response is these bytes, of rpc_call_scratch(); empties them. */
+void rpc_call_send_last(struct rpc_call *call, struct buf *scratch);
+
 /* An empty buffer for one message; give it back before anything else uses it. */
 struct buf *rpc_call_scratch(struct rpc_call *call);
 

@@ -29,14 +29,7 @@ static void send_end(struct rpc_call *call, const struct err *err)
         buf_puts(out, "\r\n");
     }
     envelope_end(out, begun, ENVELOPE_TRAILERS);
-    if (out->failed) {
-        http_reset(call->stream);
-    } else {
-        rpc_call_send_head(call, 200, NULL, 0, false);
-        http_send_data(call->stream, buf_head(out), buf_len(out));
-        http_send_end(call->stream);
-    }
-    buf_consume(out, buf_len(out));
+    rpc_call_send_last(call, out);
 }
 
 static void refuse(struct rpc_call *call, int http_status, const struct err *err)

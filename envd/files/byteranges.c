@@ -66,19 +66,6 @@ static void pump(struct http_stream *s)
     }
 }
 
-static void on_data(struct http_stream *s, const uint8_t *data, size_t n)
-{
-    (void)data;
-    http_consume(s, n);
-}
-
-static void on_end(struct http_stream *s, const struct http_field *trailers, size_t n)
-{
-    (void)s;
-    (void)trailers;
-    (void)n;
-}
-
 static void on_close(struct http_stream *s, int errnum)
 {
     (void)errnum;
@@ -86,7 +73,7 @@ static void on_close(struct http_stream *s, int errnum)
 }
 
 static const struct http_stream_events events = {
-    .on_data = on_data, .on_end = on_end, .on_writable = pump, .on_close = on_close
+    .on_data = http_drop_data, .on_end = http_drop_end, .on_writable = pump, .on_close = on_close
 };
 
 static bool write_heads(struct http_stream *s, struct byteranges *b, const char *boundary,

@@ -159,24 +159,6 @@ static void on_done(uv_work_t *work, int status)
     free_compose(c);
 }
 
-static void on_data(struct http_stream *s, const uint8_t *data, size_t n)
-{
-    (void)data;
-    http_consume(s, n);
-}
-
-static void on_end(struct http_stream *s, const struct http_field *trailers, size_t n)
-{
-    (void)s;
-    (void)trailers;
-    (void)n;
-}
-
-static void on_writable(struct http_stream *s)
-{
-    (void)s;
-}
-
 static void on_close(struct http_stream *s, int errnum)
 {
     struct compose *c = s->user;
@@ -185,9 +167,10 @@ static void on_close(struct http_stream *s, int errnum)
     c->s = NULL;
 }
 
-static const struct http_stream_events events = {
-    .on_data = on_data, .on_end = on_end, .on_writable = on_writable, .on_close = on_close
-};
+static const struct http_stream_events events = { .on_data = http_drop_data,
+                                                  .on_end = http_drop_end,
+                                                  .on_writable = http_drop_writable,
+                                                  .on_close = on_close };
 
 static int malformed(struct err *err, const char *what)
 {

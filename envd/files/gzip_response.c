@@ -79,19 +79,6 @@ static void on_turn(struct deferred *d)
     pump(container_of(d, struct gzip_response, turn));
 }
 
-static void on_data(struct http_stream *s, const uint8_t *data, size_t n)
-{
-    (void)data;
-    http_consume(s, n);
-}
-
-static void on_end(struct http_stream *s, const struct http_field *trailers, size_t n)
-{
-    (void)s;
-    (void)trailers;
-    (void)n;
-}
-
 static void on_writable(struct http_stream *s)
 {
     pump(response_of(s));
@@ -106,9 +93,10 @@ static void on_close(struct http_stream *s, int errnum)
     close(g->fd);
 }
 
-static const struct http_stream_events events = {
-    .on_data = on_data, .on_end = on_end, .on_writable = on_writable, .on_close = on_close
-};
+static const struct http_stream_events events = { .on_data = http_drop_data,
+                                                  .on_end = http_drop_end,
+                                                  .on_writable = on_writable,
+                                                  .on_close = on_close };
 
 void gzip_response_send(struct http_stream *s, struct defer_queue *defer, int fd, int64_t size,
                         struct http_field *fields, size_t nfields)

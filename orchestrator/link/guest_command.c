@@ -36,18 +36,6 @@ static void on_data(struct http_stream *s, const uint8_t *data, size_t n)
     http_consume(s, n);
 }
 
-static void on_end(struct http_stream *s, const struct http_field *trailers, size_t n)
-{
-    (void)s;
-    (void)trailers;
-    (void)n;
-}
-
-static void on_writable(struct http_stream *s)
-{
-    (void)s;
-}
-
 static void on_close(struct http_stream *s, int errnum)
 {
     struct guest_command *c = s->user;
@@ -64,8 +52,8 @@ static void on_close(struct http_stream *s, int errnum)
 
 static const struct http_stream_events events = { .on_head = on_head,
                                                   .on_data = on_data,
-                                                  .on_end = on_end,
-                                                  .on_writable = on_writable,
+                                                  .on_end = http_drop_end,
+                                                  .on_writable = http_drop_writable,
                                                   .on_close = on_close };
 
 static void send_message(struct http_stream *s, const char *program, const char *const *args)
