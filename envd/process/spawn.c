@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/fault.h"
+#include "envd/core/emulation.h"
 #include "envd/process/environ.h"
 #include "envd/process/spawn_child.h"
 
@@ -179,6 +180,7 @@ int spawn(const struct spawn *s, struct arena *arena, pid_t *pid, struct err *er
         .switch_user = geteuid() == 0 || s->user->uid != geteuid(),
         .candidates = find_candidates(s, arena),
         .argv = make_argv(s, arena),
+        .same_addresses = processor_is_emulated(),
     };
     if (!plan.candidates || !plan.argv)
         return err_set(err, ERR_INTERNAL, ENOMEM, "out of memory");

@@ -29,8 +29,10 @@ struct spawn {
 /*
  * Start the command in a session of its own: uid, gid and groups of the user, default signals, no
  * other file descriptor, umask 022, oom_score_adj, io priority and nice as every user process has
- * them. Returns 0 and *pid, or -errno with err (ERR_INVALID): the working directory is no directory
- * or not the user's to enter, the arguments are too long; ERR_EXHAUSTED: no more processes.
+ * them. On an emulated processor its addresses are not randomised: code is translated once for each
+ * address that it is at. Returns 0 and *pid, or -errno with err (ERR_INVALID): the working
+ * directory is no directory or not the user's to enter, the arguments are too long; ERR_EXHAUSTED:
+ * no more processes.
  *
  * A command that does not exist or cannot be executed is no failure: the process says so on its
  * stderr and exits with 127 or 126, as a shell would. A file without a format that the kernel knows

@@ -21,6 +21,7 @@ struct spawn_plan {
     char **candidates; /* paths to try, NULL-terminated */
     char **argv;       /* argv[-1] exists, for running a script by /bin/sh */
     bool join_cgroup;  /* the child was not born in s->cgroup */
+    bool same_addresses;
     /* Written by the child, which shares the parent's memory, and read after it has gone on. */
     int errnum; /* 0: the command runs, or has said that it cannot */
     enum spawn_step step;

@@ -30,9 +30,11 @@
 #define HELLO_DEADLINE_MS 30000
 #define SYNC_DEADLINE_MS  30000
 
-/* Runs nothing of the template's own making, such as what a shell would at login. A template
- * without it, or where it does not end in time, goes on without. */
-#define COMMAND      "/bin/true"
+/* What the clients' commands are run by, without the files of a login, which are the template's own
+ * making; a substitution, since most of those files have one. A template without a shell, or where
+ * it does not end in time, goes on without. */
+#define COMMAND      "/bin/bash"
+#define COMMAND_ARGS "--noprofile", "--norc", "-c", "test \"$(id -u)\" -eq 0"
 #define COMMAND_USER "root"
 
 /* Spares are made while so much memory stays for sandboxes that are asked for. */
@@ -243,9 +245,9 @@ static void on_hello(void *user, const ProtobufCMessage *msg, const struct err *
         fail(s, err);
         return;
     }
-    static const char *const no_args[] = { NULL };
+    static const char *const args[] = { COMMAND_ARGS, NULL };
     sm_move(&s->sm, SPARE_COMMAND);
-    s->command = guest_command_run(s->own->sb.link, COMMAND_USER, COMMAND, no_args, on_command, s);
+    s->command = guest_command_run(s->own->sb.link, COMMAND_USER, COMMAND, args, on_command, s);
     if (s->command)
         uv_timer_start(&s->own->sb.host->pool->command_timer, on_command_late,
                        s->own->sb.host->spare_command_ms, 0);

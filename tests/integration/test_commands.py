@@ -27,6 +27,18 @@ def test_exit_code(sbx):
     assert (e.value.exit_code, e.value.stdout, e.value.stderr) == (42, "some\n", "wrong\n")
 
 
+def test_addresses_are_randomised_where_that_is_for_nothing(sbx):
+    """Emulated code is translated once for each address. A setuid program's is randomised always."""
+    emulated = "TCG" in sbx.commands.run("cat /proc/cpuinfo").stdout
+    mine = sbx.commands.run("cat /proc/self/personality").stdout.strip()
+    assert mine == ("00040000" if emulated else "00000000")
+    sbx.commands.run("cp /bin/cat /usr/local/bin/cat-as-root && chmod 4755 /usr/local/bin/cat-as-root", user="root")
+    assert sbx.commands.run("cat-as-root /proc/self/personality").stdout.strip() == "00000000"
+    assert sbx.commands.run("setarch x86_64 cat /proc/self/personality").stdout.strip() == "00000000"
+    envd = sbx.commands.run("cat /proc/1/personality", user="root").stdout.strip()
+    assert envd == "00000000"
+
+
 def test_missing_command(sbx):
     from e2b import CommandExitException
 
