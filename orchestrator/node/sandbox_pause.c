@@ -18,7 +18,9 @@ static void on_paused(void *user, const struct sandbox_timings *timings, const s
 void sandbox_service_pause(struct node_call *c)
 {
     const Sandpit__Node__V1__PauseSandboxRequest *r = (const void *)c->request;
+    /* The host may be another one when it is resumed, and not take its memory. */
     struct sandbox_pause_spec spec = { .memory = !r->disk_only,
+                                       .sync = true,
                                        .require_healthy = r->require_healthy,
                                        .actor = NODE_ACTOR };
     sandbox_pause(node_of(c)->o.host, r->id, NULL, &spec, on_paused, c);

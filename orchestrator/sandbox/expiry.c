@@ -35,7 +35,10 @@ static void expire(struct sandbox *sb)
         sandbox_end(sb, "deadline", "endAt was reached", ACTOR, NULL, NULL);
         return;
     }
-    struct sandbox_pause_spec spec = { .memory = sb->auto_pause_memory, .actor = ACTOR };
+    /* Nobody waits for it, so there is time for the disk. */
+    struct sandbox_pause_spec spec = { .memory = sb->auto_pause_memory,
+                                       .sync = true,
+                                       .actor = ACTOR };
     sandbox_ref(sb);
     sandbox_pause(sb->host, sb->id, NULL, &spec, on_paused, sb);
 }

@@ -83,6 +83,7 @@ struct sandbox_own {
     struct recover *recover;     /* adopting, or NULL */
     struct restore *restore;     /* its VM is being restored, or NULL */
     struct cold_boot *cold_boot; /* it is being booted, or NULL */
+    struct flush *flush;         /* its disk is brought up to its memory, or NULL */
     struct spare *spare;         /* it waits in the pool, or NULL */
     bool loaded;                 /* its VM has the snapshot's memory and devices */
     struct merge *merge;         /* of its layers, or NULL */
@@ -146,6 +147,10 @@ void sandbox_collect(struct sandbox_host *h);
 /* What it was paused to is none any more, before its guest goes on. */
 void sandbox_retire_snapshot(struct sandbox_own *own,
                              void (*done)(void *user, const struct err *err), void *user);
+/* It is paused with its disk alone from now on: what it was paused to is removed once that is
+ * written down. On failure it is paused as it was. */
+void sandbox_forget_memory(struct sandbox_own *own, void (*done)(void *user, const struct err *err),
+                           void *user);
 /* It runs, and its row is not to say any more what it was paused to. */
 void sandbox_resumed(struct sandbox_own *own);
 /* Remove a snapshot's folder, in the background. */

@@ -5,7 +5,8 @@
  *
  * QUIESCE  the guest finishes what is in flight; one that does not answer in time is paused all the
  *          same, unless a healthy one was required
- * SYNC     the guest writes its file systems out, so that its disk alone is worth something too
+ * SYNC     the guest writes its file systems out; not of a pause that keeps the memory, which has
+ *          what the disk has not, unless that was asked for
  * DRAIN    the link's session ends in order, and with it the streams of clients
  * STOP     the virtual CPUs stand still
  * STATE    device state (not of a pause that keeps only the disk)
@@ -68,7 +69,7 @@ struct pause {
     struct sandbox_timings timings;
     int64_t began_ns, phase_began;
     struct saving saving;
-    bool memory, require_healthy;
+    bool memory, sync, require_healthy;
     bool stopped, drained;
     bool vm_gone;
     char snapshot_id[ID_UUID_SIZE];
@@ -126,7 +127,7 @@ static void on_quiesced(void *user, const ProtobufCMessage *msg, const struct er
     if (err && op->require_healthy)
         not_healthy(op, err);
     else
-        step_done(op, err ? PAUSE_DRAIN : PAUSE_SYNC, NULL);
+        step_done(op, err || !op->sync ? PAUSE_DRAIN : PAUSE_SYNC, NULL);
 }
 
 static void on_synced(void *user, const ProtobufCMessage *msg, const struct err *err)
@@ -422,6 +423,7 @@ void sandbox_pause(struct sandbox_host *h, const char *id, const char *team_id,
         abort(); /* nobody could be told */
     op->own = own_of(sb);
     op->memory = spec->memory;
+    op->sync = spec->sync || !spec->memory;
     op->require_healthy = spec->require_healthy;
     op->done = done;
     op->user = user;

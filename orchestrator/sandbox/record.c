@@ -172,6 +172,44 @@ void sandbox_retire_snapshot(struct sandbox_own *own,
     store_run(own->sb.host->store, &r->job);
 }
 
+struct forgetting {
+    struct sandbox_own *own;
+    char was[ID_UUID_SIZE];
+    bool filesystem_only;
+    void (*done)(void *user, const struct err *err);
+    void *user;
+};
+
+static void on_forgotten(void *user, const struct err *err)
+{
+    struct forgetting *f = user;
+    struct sandbox_own *own = f->own;
+    if (err) {
+        memcpy(own->snapshot_id, f->was, sizeof(own->snapshot_id));
+        own->sb.filesystem_only = f->filesystem_only;
+    } else if (f->was[0]) {
+        sandbox_drop_snapshot(own->sb.host, f->was);
+    }
+    f->done(f->user, err);
+    free(f);
+}
+
+void sandbox_forget_memory(struct sandbox_own *own, void (*done)(void *user, const struct err *err),
+                           void *user)
+{
+    struct forgetting *f = calloc(1, sizeof(*f));
+    if (!f)
+        abort(); /* nobody could be told */
+    f->own = own;
+    memcpy(f->was, own->snapshot_id, sizeof(f->was));
+    f->filesystem_only = own->sb.filesystem_only;
+    f->done = done;
+    f->user = user;
+    own->snapshot_id[0] = '\0';
+    own->sb.filesystem_only = true;
+    sandbox_save(own, "paused", on_forgotten, f);
+}
+
 void sandbox_resumed(struct sandbox_own *own)
 {
     char was[ID_UUID_SIZE];

@@ -5,13 +5,14 @@
  *
  * and from its disk alone:
  *
- *   SOURCE -> FORGET -> BOOT -> CONFIGURE -> RECORD_BOOT -> DONE
+ *   SOURCE -> [FLUSH] -> FORGET -> BOOT -> CONFIGURE -> RECORD_BOOT -> DONE
  *
  * RECORD says that it runs, and still what it was paused to, until the resume has ended well: so a
  * later daemon that finds no VM knows that it is paused (recover.c). RETIRE comes before the
  * guest's first instruction: from there on the disk is not the snapshot's any more, so the snapshot
- * must not be found again. FORGET says the same of a sandbox that is booted although its memory was
- * kept.
+ * must not be found again. FLUSH is of a sandbox that is booted although its memory was kept: its
+ * guest writes to the disk what only the memory has (flush.c). What fails there is told, and the
+ * disk is taken as it is. FORGET says that there is no memory any more.
  *
  * A failure before CONT or FORGET leaves the sandbox paused as it was; a later one leaves it paused
  * with its disk alone, since its guest ran.
@@ -23,6 +24,7 @@
 #include "common/base/fileio.h"
 #include "common/base/log.h"
 #include "orchestrator/sandbox/cold_boot.h"
+#include "orchestrator/sandbox/flush.h"
 #include "orchestrator/sandbox/guest_identity.h"
 #include "orchestrator/sandbox/restore.h"
 
@@ -36,6 +38,7 @@ enum resume_state {
     RESUME_RETIRE,
     RESUME_CONT,
     RESUME_REFRESH,
+    RESUME_FLUSH,
     RESUME_FORGET,
     RESUME_BOOT,
     RESUME_CONFIGURE,
@@ -48,12 +51,14 @@ enum resume_state {
 
 #define UNDO SM_TO(RESUME_UNDO_VMM)
 static const struct sm_rule rules[RESUME_NR] = {
-    [RESUME_SOURCE] = { "source", SM_TO(RESUME_RESTORE) | SM_TO(RESUME_FORGET) | UNDO },
+    [RESUME_SOURCE] = { "source",
+                        SM_TO(RESUME_RESTORE) | SM_TO(RESUME_FLUSH) | SM_TO(RESUME_FORGET) | UNDO },
     [RESUME_RESTORE] = { "restore", SM_TO(RESUME_RECORD) | UNDO },
     [RESUME_RECORD] = { "record", SM_TO(RESUME_RETIRE) | UNDO },
     [RESUME_RETIRE] = { "retire", SM_TO(RESUME_CONT) | UNDO },
     [RESUME_CONT] = { "cont", SM_TO(RESUME_REFRESH) | UNDO },
     [RESUME_REFRESH] = { "refresh", SM_TO(RESUME_REFRESH) | SM_TO(RESUME_DONE) | UNDO },
+    [RESUME_FLUSH] = { "flush", SM_TO(RESUME_FORGET) | UNDO },
     [RESUME_FORGET] = { "forget", SM_TO(RESUME_BOOT) | UNDO },
     [RESUME_BOOT] = { "boot", SM_TO(RESUME_CONFIGURE) | UNDO },
     [RESUME_CONFIGURE] = { "configure", SM_TO(RESUME_RECORD_BOOT) | UNDO },
@@ -83,6 +88,7 @@ struct resume {
     bool recorded; /* a row says that it runs */
     bool ran;      /* the guest had its first instruction */
     struct err err;
+    struct err not_flushed; /* why the disk is booted as it is */
     struct list joiners;
 };
 
@@ -134,6 +140,10 @@ static void interrupt(struct resume *op)
 static void on_vm_ended(struct sandbox_own *own, const char *detail)
 {
     struct resume *op = own->operation;
+    if (own->flush) {
+        flush_vm_ended(own, detail);
+        return;
+    }
     if (own->restore)
         restore_vm_ended(own, detail);
     if (!op->err.code)
@@ -146,7 +156,8 @@ static void on_source(void *user, struct source *source, const struct err *err)
     struct resume *op = user;
     op->source = source;
     charge(op, SANDBOX_PHASE_QUEUE);
-    step_done(op, op->reboot ? RESUME_FORGET : RESUME_RESTORE, err);
+    enum resume_state boot = op->own->snapshot_id[0] ? RESUME_FLUSH : RESUME_FORGET;
+    step_done(op, op->reboot ? boot : RESUME_RESTORE, err);
 }
 
 static void on_restored(void *user, const struct err *err)
@@ -211,6 +222,18 @@ static void start_refresh(struct resume *op)
     op->call = guest_refresh(op->own, on_refreshed, op);
     if (!op->call)
         out_of_memory(op);
+}
+
+static void on_flushed(void *user, const struct err *err)
+{
+    struct resume *op = user;
+    op->phase_began = clock_mono_ns();
+    if (err && !op->err.code) {
+        op->not_flushed = *err;
+        log_warn("what a sandbox had not written out is lost: it is booted from its disk as it is",
+                 LOG_STR("sandbox_id", op->own->sb.id), LOG_STR("reason", err->msg));
+    }
+    step_done(op, RESUME_FORGET, NULL);
 }
 
 static void on_forgotten(void *user, const struct err *err)
@@ -307,10 +330,14 @@ static void settle(struct resume *op)
         list_push_back(&sb->host->paused, &sb->node);
         return;
     }
+    char detail[EVENT_DETAIL_SIZE] = "";
+    if (op->not_flushed.code)
+        snprintf(detail, sizeof(detail), "what it had not written out is lost: %.200s",
+                 op->not_flushed.msg);
     sandbox_resumed(op->own);
     sm_move(&sb->sm, SANDBOX_RUNNING);
     sandbox_running(sb);
-    sandbox_event(sb, SANDBOX_EVENT_RESUMED, op->reboot ? "reboot" : NULL, NULL);
+    sandbox_event(sb, SANDBOX_EVENT_RESUMED, op->reboot ? "reboot" : NULL, detail);
     log_info("sandbox resumed", LOG_STR("sandbox_id", sb->id), LOG_INT("reboot", op->reboot));
 }
 
@@ -370,9 +397,11 @@ static void run(struct resume *op)
     case RESUME_REFRESH:
         start_refresh(op);
         break;
+    case RESUME_FLUSH:
+        flush_start(own, &op->timings, on_flushed, op);
+        break;
     case RESUME_FORGET:
-        forget_memory(own);
-        sandbox_save(own, "paused", on_forgotten, op);
+        sandbox_forget_memory(own, on_forgotten, op);
         break;
     case RESUME_BOOT:
         op->ran = true;

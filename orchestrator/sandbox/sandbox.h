@@ -113,6 +113,7 @@ void sandbox_unref(struct sandbox *sb);
 #define SANDBOX_REASON_UNRESPONSIVE "sandbox_snapshot_guest_agent_unresponsive"
 struct sandbox_pause_spec {
     bool memory; /* false: the disk only */
+    bool sync;   /* the disk is to be worth something without the memory; without it always so */
     bool require_healthy;
     const char *actor;
 };
@@ -136,7 +137,7 @@ void sandbox_host_watch(struct sandbox_host *h, struct sandbox_watcher *w);
  * same. */
 struct sandbox_connect_spec {
     int64_t timeout_s;
-    bool reboot;         /* cold boot from the disk */
+    bool reboot;         /* cold boot from the disk, with all that the memory had for it */
     bool must_be_paused; /* the first version's resume */
     bool only_wait;      /* for what others do: ERR_ABORTED when it is paused and stays so */
     const char *actor;

@@ -143,8 +143,8 @@ class Box:
     def pause(self, **body):
         return self.call("POST", "/pause", body)[:2]
 
-    def connect(self, timeout=600):
-        return self.call("POST", "/connect", {"timeout": timeout})[:2]
+    def connect(self, timeout=600, **body):
+        return self.call("POST", "/connect", {"timeout": timeout, **body})[:2]
 
     def kill(self):
         return self.call("DELETE")[0]

@@ -3,11 +3,13 @@ import asyncio
 import concurrent.futures
 import datetime
 import json
+import os
+import subprocess
 import uuid
 
 import pytest
-from boxes import Box
-from conftest import http_status, wait_for
+from boxes import Box, create, names
+from conftest import SANDPIT, http_status, wait_for
 from faults import Faults, require_fault_points
 from states import Everything, boot_id, server_timing
 
@@ -129,6 +131,76 @@ def test_without_memory(daemon, made):
         state.check_disk_only(sbx)
         assert sbx.commands.run("echo $GREETING").stdout == "hello\n"
         sbx.kill()
+
+
+def resumed_events(daemon, ident):
+    """(reason, detail) of each."""
+    told = subprocess.run([SANDPIT, "events", "--json", "--sandbox", ident, "--data-dir",
+                           daemon.data_dir], check=True, capture_output=True, text=True).stdout
+    events = [json.loads(line)["event"] for line in told.splitlines()]
+    return [(e.get("reason"), e.get("detail", "")) for e in events
+            if e["kind"] == "EVENT_KIND_RESUMED"]
+
+
+def write_unsynced(box):
+    """In the guest's page cache, and nowhere else: it writes nothing back within a minute."""
+    box.run("echo 60000 >/proc/sys/vm/dirty_expire_centisecs; "
+            "echo 0 >/proc/sys/vm/dirty_writeback_centisecs; sync; "
+            "head -c 300000 /dev/urandom >/root/new; echo whole >/root/end")
+    return box.run("sha256sum /root/new")
+
+
+def test_a_boot_has_what_was_written_right_before_the_pause(daemon):
+    """Which only the memory had."""
+    box = create(daemon)
+    new = write_unsynced(box)
+    assert box.pause() == (204, None)
+    assert box.connect(memory=False)[0] == 201
+    assert box.run("sha256sum /root/new") == new
+    assert box.read("/root/end") == (200, b"whole\n")
+    assert resumed_events(daemon, box.id) == [("reboot", "")]
+    assert box.kill() == 204
+
+
+def test_a_boot_without_what_the_memory_had_is_told(daemon):
+    """Its snapshot is damaged: the disk is as the guest had last written it out."""
+    box = create(daemon)
+    assert box.write("/root/kept", b"kept")
+    write_unsynced(box)
+    before = set(names(daemon.data_dir, "snapshots"))
+    assert box.pause() == (204, None)
+    mine, = set(names(daemon.data_dir, "snapshots")) - before
+    os.truncate(f"{daemon.data_dir}/snapshots/{mine}/memory", 100)
+    assert box.connect(memory=False)[0] == 201
+    assert box.read("/root/kept") == (200, b"kept")
+    assert box.read("/root/new")[0] == 404
+    (reason, detail), = resumed_events(daemon, box.id)
+    assert reason == "reboot" and "is lost" in detail and "damaged" in detail
+    assert box.kill() == 204
+
+
+def test_a_boot_of_a_guest_that_did_not_answer_is_told(daemon):
+    """Its CPUs belong to others, so that it is not asked for anything."""
+    box = create(daemon)
+    assert box.write("/root/kept", b"kept")
+    box.run("sync; echo -1 >/proc/sys/kernel/sched_rt_runtime_us; for cpu in $(seq $(nproc)); do "
+            "(sleep 1; exec chrt -f 99 sh -c 'while :; do :; done') </dev/null >/dev/null 2>&1 & "
+            "done")
+    wait_for(lambda: not answers(box), "the guest to be busy", 60)
+    assert box.pause() == (204, None)
+    assert box.connect(memory=False)[0] == 201
+    assert box.read("/root/kept") == (200, b"kept")
+    (reason, detail), = resumed_events(daemon, box.id)
+    assert reason == "reboot" and "did not answer when it was paused" in detail
+    assert box.kill() == 204
+
+
+def answers(box):
+    """Within a second."""
+    try:
+        return http_status(f"{box.daemon.proxy_url}/health", headers=box.headers(), timeout=1)[0]
+    except OSError:
+        return None
 
 
 @pytest.mark.parametrize("body", [{"mode": "full", "memory": False}, {"mode": "disk"},

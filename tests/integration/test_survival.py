@@ -311,10 +311,11 @@ def test_a_kill_at_each_step(held_daemon, what, point):
 @pytest.mark.parametrize("point,keeps", [("resume.retire", True), ("restore.cont", False),
                                          ("resume.refresh", False)])
 def test_a_kill_of_all_in_a_resume(held_daemon, point, keeps):
-    """The VM goes too: what the row calls running is paused."""
+    """The VM goes too: what the row calls running is paused, with what its guest had written out
+    when it has its disk alone."""
     d, faults, _ = held_daemon
     box = create(d)
-    assert box.write("/root/told", b"kept")
+    assert box.write("/root/told", b"kept") and (keeps or box.run("sync") == "")
     t = Told(box, "paused", {"/root/told": b"kept"}, start_process(box) if keeps else None)
     assert box.pause()[0] == 204
     with faults.holding(d, point) as wait:
@@ -326,6 +327,27 @@ def test_a_kill_of_all_in_a_resume(held_daemon, point, keeps):
     os.kill(vmm_of(d.data_dir, box.id), signal.SIGKILL)
     d.start()
     assert check(t, f"all killed at {point}")
+    assert box.kill() == 204
+
+
+@pytest.mark.parametrize("point,keeps", [("flush.restore", True), ("flush.forget", True),
+                                         ("flush.cont", False), ("flush.sync", False)])
+def test_a_kill_in_a_boot_of_what_has_its_memory(held_daemon, point, keeps):
+    """It is paused again: with its memory as long as its guest has not run, with its disk then."""
+    d, faults, other = held_daemon
+    box = create(d)
+    assert box.write("/root/told", b"kept") and (keeps or box.run("sync") == "")
+    t = Told(box, "paused", {"/root/told": b"kept"}, start_process(box) if keeps else None)
+    assert box.pause()[0] == 204
+    with faults.holding(d, point) as wait:
+        asked = threading.Thread(target=ask, args=(box, "connect", {"memory": False}), daemon=True)
+        asked.start()
+        wait()
+        d.stop(signal.SIGKILL)
+        asked.join(60)
+    d.start()
+    assert box.state() == "paused" and vmm_of(d.data_dir, box.id) is None
+    assert check(t, f"killed at {point}") and check(other, f"killed at {point}")
     assert box.kill() == 204
 
 
@@ -345,8 +367,9 @@ def test_an_adopted_sandbox_can_be_saved(held_daemon):
     assert check(t, "after a snapshot")
 
 
-def ask(box, what):
+def ask(box, what, body=None):
+    body = {"timeout": 600, **(body or {})} if what == "connect" else {}
     try:
-        box.call("POST", f"/{what}", {"timeout": 600} if what == "connect" else {})
+        box.call("POST", f"/{what}", body)
     except LOST:
         pass

@@ -107,11 +107,12 @@ guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage
                 void (*done)(void *user, const ProtobufCMessage *response, const struct err *err),
                 void *user)
 {
-    (void)msg;
     (void)output;
     (void)timeout_ms;
     struct ask *a = ask_new(strrchr(method, '/') + 1, l, answer_call, user);
     a->done.called = done;
+    if (strcmp(a->name, "Quiesce") == 0)
+        fakes.syncs += ((const Sandpit__Guest__V1__QuiesceRequest *)(const void *)msg)->sync != 0;
     return (struct guest_call *)a; /* only ever given back */
 }
 

@@ -50,7 +50,8 @@ struct fakes {
     size_t commands_canceled;
     size_t released, swept, boots, starts;
     unsigned refreshes, configures;
-    unsigned late; /* so many answers tell a clock that is behind */
+    unsigned syncs; /* so many were asked to write their file systems out */
+    unsigned late;  /* so many answers tell a clock that is behind */
 };
 extern struct fakes fakes;
 

@@ -34,10 +34,34 @@ static void test_a_pause_without_memory_keeps_the_disk(void **state)
     world_assert_state(w, SANDBOX_PAUSED, "paused");
     assert_true(sandbox_lookup(w->host, w->id, NULL)->filesystem_only);
     assert_int_equal(tempdir_count(&w->dir, "snapshots"), 0);
+    assert_int_equal(fakes.syncs, 1);
     world_connect(w);
     world_assert_state(w, SANDBOX_RUNNING, "running");
     assert_int_equal(fakes.boots, 1);
     assert_false(sandbox_lookup(w->host, w->id, NULL)->filesystem_only);
+}
+
+static void on_paused(void *user, const struct sandbox_timings *t, const struct err *err)
+{
+    struct world *w = user;
+    (void)t;
+    w->paused++;
+    assert_null(err);
+}
+
+/* Its disk is as good as its memory when somebody asks for that. */
+static void test_a_pause_with_memory_writes_the_disk_out_when_asked(void **state)
+{
+    struct world *w = *state;
+    struct sandbox_pause_spec spec = { .memory = true, .sync = true, .actor = "test" };
+    world_have_paused(w);
+    assert_int_equal(fakes.syncs, 0);
+    world_connect(w);
+    sandbox_pause(w->host, w->id, w->team, &spec, on_paused, w);
+    world_run(w);
+    world_assert_state(w, SANDBOX_PAUSED, "paused");
+    assert_int_equal(fakes.syncs, 1);
+    assert_int_equal(tempdir_count(&w->dir, "snapshots"), 1);
 }
 
 static void assert_goes_on(struct world *w)
@@ -290,6 +314,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WORLD_TEST(test_a_paused_sandbox_is_its_files_and_its_row),
         WORLD_TEST(test_a_pause_without_memory_keeps_the_disk),
+        WORLD_TEST(test_a_pause_with_memory_writes_the_disk_out_when_asked),
         WORLD_TEST(test_a_failing_step_leaves_it_running),
         WORLD_TEST(test_a_vmm_that_refuses_leaves_it_running),
         WORLD_TEST(test_a_silent_guest_is_paused_all_the_same),

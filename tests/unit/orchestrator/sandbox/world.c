@@ -238,11 +238,21 @@ static void on_connected(void *user, struct sandbox *sb, bool resumed,
     note(w, err);
 }
 
-void world_connect(struct world *w)
+static void connect_it(struct world *w, bool reboot)
 {
-    struct sandbox_connect_spec spec = { .timeout_s = 60, .actor = "test" };
+    struct sandbox_connect_spec spec = { .timeout_s = 60, .reboot = reboot, .actor = "test" };
     sandbox_connect(w->host, w->id, w->team, &spec, on_connected, w);
     world_run(w);
+}
+
+void world_connect(struct world *w)
+{
+    connect_it(w, false);
+}
+
+void world_reboot(struct world *w)
+{
+    connect_it(w, true);
 }
 
 static void on_snapshotted(void *user, const char *snapshot_id, const char *name,

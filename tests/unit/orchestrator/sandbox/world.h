@@ -55,6 +55,7 @@ void world_kill(struct world *w);
 void world_pause(struct world *w);
 void world_pause_disk(struct world *w);
 void world_connect(struct world *w);
+void world_reboot(struct world *w);
 void world_snapshot(struct world *w, const char *name);
 void world_fork(struct world *w, unsigned count);
 void world_stop(struct world *w, bool kill_all);
