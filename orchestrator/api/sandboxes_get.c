@@ -33,14 +33,13 @@ void api_sandbox_get(struct http_request *r)
     sandbox_death(c->api->o.host, id, c->key.team_id, on_death, c);
 }
 
-static void on_killed(void *user, bool found)
+static void on_killed(void *user, const struct err *err)
 {
     struct api_call *c = user;
-    const struct err gone = { .code = ERR_NOT_FOUND };
-    if (found)
-        api_respond_empty(c, 204, NULL, 0);
+    if (err)
+        api_fail_sandbox(c, err);
     else
-        api_fail_sandbox(c, &gone);
+        api_respond_empty(c, 204, NULL, 0);
     api_call_unref(c);
 }
 

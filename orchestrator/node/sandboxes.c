@@ -45,16 +45,18 @@ void sandbox_service_update(struct node_call *c)
     }
 }
 
-static void on_deleted(void *user, bool found)
+static void on_deleted(void *user, const struct err *err)
 {
     struct node_call *c = user;
     const Sandpit__Node__V1__DeleteSandboxRequest *r = (const void *)c->request;
     Sandpit__Node__V1__DeleteSandboxResponse answer =
         SANDPIT__NODE__V1__DELETE_SANDBOX_RESPONSE__INIT;
-    if (found)
+    if (!err)
         node_call_reply(c, &answer.base);
-    else
+    else if (err->code == ERR_NOT_FOUND)
         node_fail_no_sandbox(c, r->id);
+    else
+        node_call_fail(c, err);
 }
 
 void sandbox_service_delete(struct node_call *c)

@@ -358,6 +358,7 @@ void sandbox_host_stop(struct sandbox_host *h, bool kill_all, void (*done)(void 
     uv_timer_stop(&h->expiry);
     create_cancel_all(h);
     resume_cancel_boots(h);
+    kill_give_up(h);
     pool_stop(h);
     sandbox_host_check_stop(h);
 }

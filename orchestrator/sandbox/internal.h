@@ -178,7 +178,9 @@ void expiry_rearm(struct sandbox_host *h);
 
 /* kill.c: end a sandbox that was listed or created; done may be NULL. */
 void sandbox_end(struct sandbox *sb, const char *reason, const char *detail, const char *actor,
-                 void (*done)(void *user, bool found), void *user);
+                 void (*done)(void *user, const struct err *err), void *user);
+/* No end is waited for any more that cannot be written down. */
+void kill_give_up(struct sandbox_host *h);
 
 /* resume.c: cold boots under way end soon, with the sandbox paused. What comes with its memory is
  * waited for: it is faster, and its memory would be lost. */

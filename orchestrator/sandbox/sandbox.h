@@ -173,11 +173,12 @@ typedef void (*sandbox_forked_cb)(void *user, const struct sandbox_fork_result *
 void sandbox_fork(struct sandbox_host *h, const char *id, const char *team_id, unsigned timeout_s,
                   unsigned count, const char *actor, sandbox_forked_cb done, void *user);
 
-/* Kill, running or paused. done(user, true) when it was there; joining a kill under way is the
- * same; false when there is none, or it is ending for another reason. Once the kill has begun the
+/* Kill, running or paused; joining a kill under way is the same. ERR_NOT_FOUND when there is none,
+ * or it is ending for another reason; ERR_UNAVAILABLE when its end cannot be written down, which is
+ * tried again until it can: until then a later daemon may find it. Once the kill has begun the
  * sandbox is hidden from find, lookup and list. A transition under way is waited for. */
 void sandbox_kill(struct sandbox_host *h, const char *id, const char *team_id, const char *actor,
-                  void (*done)(void *user, bool found), void *user);
+                  void (*done)(void *user, const struct err *err), void *user);
 
 /* Why a sandbox of the team (team NULL: of any) ended: its record, borrowed for the call, or NULL
  * when there is none (any more). done once, never from inside. */

@@ -9,7 +9,7 @@ import pytest
 from conftest import wait_for
 from faults import Faults, require_fault_points
 from small_disk import SmallDisk
-from boxes import create, left_over, names, vmm_of
+from boxes import create, left_over, names, row_count, vmm_of
 
 NO_POOL = {"SANDPIT_POOL_HOT": "0", "SANDPIT_POOL_WAITING": "0"}
 
@@ -212,6 +212,21 @@ def test_a_spare_that_fails(own_daemon, tmp_path, point):
     assert box.kill() == 204
 
 
+def test_a_kill_that_cannot_be_written_down(place):
+    """Whoever asked is told, and it is written down as soon as it can be."""
+    d, faults, other = place
+    box = create(d)
+    with faults.failing("store.commit"):
+        for _ in range(2):
+            status, answer, _ = box.call("DELETE")
+            assert status == 503 and "disk" in answer["message"], (status, answer)
+            assert box.state() is None and vmm_of(d.data_dir, box.id) is None
+        assert row_count(d.data_dir, "sandboxes") == 2
+    wait_for(lambda: row_count(d.data_dir, "sandboxes") == 1, "the row to be gone")
+    assert box.kill() == 404
+    assert_whole(other)
+
+
 def test_a_vmm_that_stands_still_at_a_pause(place):
     """It is given up after its deadline: the sandbox is gone, and that is what is told."""
     d, _, _ = place
@@ -299,7 +314,10 @@ def test_a_full_disk(data_dir, tmp_path):
         assert box.pause() == (204, None)
         assert box.connect()[0] == 201
         assert_whole(box)
-        assert box.kill() == 204
+        disk.fill()
+        assert box.kill() in (204, 503)
+        disk.empty()
+        wait_for(lambda: row_count(disk.folder, "sandboxes", disk.root) == 0, "its row to be gone")
         d.stop()
         assert left_over(disk.folder, disk.root) == {}
     finally:

@@ -242,19 +242,20 @@ struct sandbox *sandbox_lookup(struct sandbox_host *h, const char *id, const cha
 struct fake_kill {
     struct deferred step;
     bool found;
-    void (*done)(void *user, bool found);
+    void (*done)(void *user, const struct err *err);
     void *user;
 };
 
 static void on_kill(struct deferred *d)
 {
     struct fake_kill *k = container_of(d, struct fake_kill, step);
-    k->done(k->user, k->found);
+    const struct err gone = { .code = ERR_NOT_FOUND };
+    k->done(k->user, k->found ? NULL : &gone);
     free(k);
 }
 
 void sandbox_kill(struct sandbox_host *h, const char *id, const char *team_id, const char *actor,
-                  void (*done)(void *user, bool found), void *user)
+                  void (*done)(void *user, const struct err *err), void *user)
 {
     struct sandbox *sb = sandbox_lookup(h, id, team_id);
     struct fake_kill *k = calloc(1, sizeof(*k));

@@ -187,13 +187,14 @@ void world_create(struct world *w, const char *ref)
     world_run(w);
 }
 
-static void on_killed(void *user, bool found)
+static void on_killed(void *user, const struct err *err)
 {
     struct world *w = user;
-    if (found)
+    if (!err)
         w->killed++;
     else
         w->not_killed++;
+    note(w, err);
 }
 
 void world_kill(struct world *w)
