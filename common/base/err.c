@@ -1,5 +1,7 @@
 #include "common/base/err.h"
 
+#include "common/base/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,6 +36,7 @@ static void fill(struct err *err, enum err_code code, const char *fmt, va_list a
     err->code = code;
     err->reason = NULL;
     vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+    utf8_make_valid(err->msg);
 }
 
 void err_fill(struct err *err, enum err_code code, const char *fmt, ...)

@@ -32,7 +32,8 @@ struct err {
 };
 
 /* Fill *err (which may be NULL) and return -errnum, so that a failing path is one line. A message
- * that is too long is cut at the end. errnum must be positive. */
+ * that is too long is cut at the end, and bytes of it that are no UTF-8 become '?', as it goes into
+ * JSON and protobuf. errnum must be positive. */
 int err_set(struct err *err, enum err_code code, int errnum, const char *fmt, ...)
     __attribute__((format(printf, 4, 5), warn_unused_result));
 

@@ -1,27 +1,6 @@
 #include "common/base/json_text.h"
 
-size_t json_text_utf8_len(const unsigned char *p, size_t n)
-{
-    if (p[0] < 0x80)
-        return 1;
-    if (p[0] >= 0xC2 && p[0] <= 0xDF)
-        return n >= 2 && (p[1] & 0xC0) == 0x80 ? 2 : 0;
-    if (p[0] >= 0xE0 && p[0] <= 0xEF) {
-        if (n < 3 || (p[1] & 0xC0) != 0x80 || (p[2] & 0xC0) != 0x80)
-            return 0;
-        if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] >= 0xA0))
-            return 0;
-        return 3;
-    }
-    if (p[0] >= 0xF0 && p[0] <= 0xF4) {
-        if (n < 4 || (p[1] & 0xC0) != 0x80 || (p[2] & 0xC0) != 0x80 || (p[3] & 0xC0) != 0x80)
-            return 0;
-        if ((p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] >= 0x90))
-            return 0;
-        return 4;
-    }
-    return 0;
-}
+#include "common/base/utf8.h"
 
 static void put_escape(struct buf *b, unsigned char c)
 {
@@ -56,7 +35,7 @@ bool json_text_quote(struct buf *b, struct str s)
             i++;
             continue;
         }
-        size_t len = json_text_utf8_len(p + i, s.n - i);
+        size_t len = utf8_length(p + i, s.n - i);
         if (len > 1) {
             i += len;
             continue;

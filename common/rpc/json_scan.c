@@ -1,6 +1,6 @@
 #include "common/rpc/json_scan.h"
 
-#include "common/rpc/utf8.h"
+#include "common/base/utf8.h"
 
 void json_scan_init(struct json_scan *s, struct str text, int depth_max)
 {
@@ -123,7 +123,7 @@ bool json_scan_string(struct json_scan *s, struct json_raw *out)
         } else if (c < 0x80) {
             s->p++;
         } else {
-            size_t n = utf8_sequence((const unsigned char *)s->p, (size_t)(s->end - s->p));
+            size_t n = utf8_length((const unsigned char *)s->p, (size_t)(s->end - s->p));
             if (n == 0)
                 return json_scan_fail(s, "invalid UTF-8");
             s->p += n;

@@ -1,7 +1,7 @@
 #include "common/rpc/pbwire.h"
 
 #include "common/base/cleanup.h"
-#include "common/rpc/utf8.h"
+#include "common/base/utf8.h"
 
 #include <errno.h>
 

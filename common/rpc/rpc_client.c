@@ -77,10 +77,8 @@ static void settle(struct rpc_request *r, const ProtobufCMessage *response, cons
 /* Note the first thing that went wrong. */
 static void note(struct rpc_request *r, enum err_code code, const char *what)
 {
-    if (r->err.code)
-        return;
-    r->err.code = code;
-    snprintf(r->err.msg, sizeof(r->err.msg), "%s", what);
+    if (!r->err.code)
+        err_fill(&r->err, code, "%s", what);
 }
 
 /* Codes for answers that are no gRPC, by gRPC's table. */

@@ -121,10 +121,10 @@ static void refuse(struct rpc_call *call, int status, const struct err *err)
 
 static void refuse_method(struct rpc_call *call)
 {
-    struct err err = { .code = ERR_UNIMPLEMENTED };
+    struct err err;
     struct str path = path_of(call->head->target);
-    snprintf(err.msg, sizeof(err.msg), "there is no method %.*s",
-             (int)(path.n < 128 ? path.n : 128), path.p);
+    err_fill(&err, ERR_UNIMPLEMENTED, "there is no method %.*s", (int)(path.n < 128 ? path.n : 128),
+             path.p);
     if (call->protocol) {
         refuse(call, 404, &err);
         return;

@@ -1,12 +1,12 @@
 #include "envd/filesystem/text.h"
 
-#include "common/base/json_text.h"
+#include "common/base/utf8.h"
 
 /* Length of the sequence at s[i..], 0 when it is not valid or a NUL. */
 static size_t sequence(struct str s, size_t i)
 {
     const unsigned char *p = (const unsigned char *)s.p + i;
-    return *p ? json_text_utf8_len(p, s.n - i) : 0;
+    return *p ? utf8_length(p, s.n - i) : 0;
 }
 
 bool text_is_valid(struct str s)

@@ -57,6 +57,22 @@ static void err_codes_have_names_and_statuses(void **state)
     assert_string_equal(err.msg, "no x");
 }
 
+/* Messages go into JSON and protobuf, and hold what clients and guests wrote. */
+static void err_messages_are_utf8(void **state)
+{
+    (void)state;
+    struct err err;
+    err_fill(&err, ERR_INTERNAL, "a \xff\xc3 b \xc3\xa9\xf0\x9f\x98\x80\xed\xa0\x80");
+    assert_string_equal(err.msg, "a ?? b \xc3\xa9\xf0\x9f\x98\x80???");
+    char text[2 * sizeof(err.msg)];
+    memset(text, 'x', sizeof(text));
+    memcpy(text + sizeof(err.msg) - 3, "\xe2\x82\xac", 3); /* cut after its second byte */
+    text[sizeof(text) - 1] = '\0';
+    err_fill(&err, ERR_INTERNAL, "%s", text);
+    assert_int_equal(strlen(err.msg), sizeof(err.msg) - 1);
+    assert_string_equal(err.msg + sizeof(err.msg) - 4, "x??");
+}
+
 static void clock_text_both_ways(void **state)
 {
     (void)state;
@@ -129,6 +145,7 @@ int main(void)
         cmocka_unit_test(str_to_u64_is_strict),
         cmocka_unit_test(str_eq_secret_compares),
         cmocka_unit_test(err_codes_have_names_and_statuses),
+        cmocka_unit_test(err_messages_are_utf8),
         cmocka_unit_test(clock_text_both_ways),
         cmocka_unit_test(file_replace_is_whole_and_leaves_nothing),
         cmocka_unit_test(file_make_dirs_makes_the_missing_ones),

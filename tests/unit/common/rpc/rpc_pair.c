@@ -72,7 +72,10 @@ static void on_request(struct http_acceptor *a, struct http_stream *s, const str
     }
     struct str body = str_of(p->raw);
     struct http_field type = { STR("content-type"), str_split(&body, '\n') };
-    struct http_field status = { STR("grpc-status"), str_of(p->grpc_status) };
+    struct http_field trailers[] = {
+        { STR("grpc-status"), str_of(p->grpc_status) },
+        { STR("grpc-message"), str_of(p->grpc_message ? p->grpc_message : "") },
+    };
     struct http_head answer = {
         .status = p->status, .content_length = -1, .fields = &type, .nfields = 1
     };
@@ -82,7 +85,7 @@ static void on_request(struct http_acceptor *a, struct http_stream *s, const str
     http_send_head(s, &answer, false);
     if (body.n)
         http_send_data(s, body.p, body.n);
-    http_send_trailers(s, &status, p->grpc_status ? 1 : 0);
+    http_send_trailers(s, trailers, p->grpc_status ? ARRAY_LEN(trailers) : 0);
 }
 
 int rpc_pair_setup(void **state)

@@ -22,7 +22,7 @@ struct rpc_pair {
     /* What is answered instead of by the RPC server, when raw is set. */
     const char *raw; /* "<content type>\n<body>" */
     int status;      /* 0: no answer ever */
-    const char *grpc_status;
+    const char *grpc_status, *grpc_message;
 };
 
 int rpc_pair_setup(void **state);

@@ -125,6 +125,10 @@ static void test_strange_answers(void **state)
            "message of 16843009 bytes is larger than the limit of 16777216");
     answer(p, 200, "application/grpc\n", "99", ERR_UNKNOWN, "");
     answer(p, 200, "application/grpc\n", "7", ERR_DENIED, "");
+    p->grpc_message = "%zz it%27s bad: %C3%A9 %FF";
+    answer(p, 200, "application/grpc\n", "7", ERR_DENIED, "%zz it%27s bad: %C3%A9 %FF");
+    p->grpc_message = "it%27s bad: %C3%A9 %FF";
+    answer(p, 200, "application/grpc\n", "7", ERR_DENIED, "it's bad: \xc3\xa9 ?");
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, rpc_pair_setup, rpc_pair_teardown)
