@@ -37,7 +37,7 @@ struct api_call {
     struct http_request r;
     const struct http_route *route;
     struct store_key key;          /* whose request it is; team_id is what handlers want */
-    json_t *body;                  /* an object, for routes that have one */
+    json_t *body;                  /* an object, for routes that have one; until they return */
     struct idempotent *idempotent; /* the key that it came with, while it is under way */
 
     /* Of call.c. */

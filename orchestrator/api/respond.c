@@ -51,7 +51,7 @@ void api_respond_fields(struct api_call *c, int status, json_t *body,
         if (text)
             send_text(c, status, text, fields, n);
         else
-            send_text(c, 500, "{\"code\":500,\"message\":\"out of memory\"}", NULL, 0);
+            send_text(c, 500, API_OUT_OF_MEMORY, NULL, 0);
     }
     json_decref(body);
 }
@@ -88,7 +88,7 @@ void api_fail_code(struct api_call *c, int status, const char *error_code, const
     AUTO_FREE char *body = buf_take_text(&text);
     buf_deinit(&text);
     if (can_respond(c))
-        send_text(c, status, body ? body : "{\"code\":500,\"message\":\"out of memory\"}", NULL, 0);
+        send_text(c, status, body ? body : API_OUT_OF_MEMORY, NULL, 0);
 }
 
 void api_fail_err_as(struct api_call *c, int status, const struct err *err)

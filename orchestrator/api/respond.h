@@ -5,6 +5,9 @@
 
 #include "orchestrator/api/call.h"
 
+/* The body of the answer that there is no memory for. */
+#define API_OUT_OF_MEMORY "{\"code\":500,\"message\":\"out of memory\"}"
+
 /* A JSON body (taken over; NULL is "out of memory"). */
 void api_respond(struct api_call *c, int status, json_t *body);
 

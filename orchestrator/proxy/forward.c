@@ -96,24 +96,9 @@ static const struct http_splice_events splice_events = { .on_response = on_respo
                                                          .on_failed = on_failed,
                                                          .on_done = on_done };
 
-/* The head as it is sent on; envd is told that the request is a client's. */
-static void send_on(struct forward *f, struct http_stream *upstream)
+static void send_on(struct forward *f, struct http_stream *upstream, struct http_head head)
 {
-    struct http_head head = *f->head;
     head.expect_continue = false; /* was answered here */
-    if (f->route.port == ACCESS_ENVD_PORT) {
-        struct arena *arena = &f->splice->server->arena;
-        head.fields = arena_alloc(arena, (head.nfields + 1) * sizeof(*head.fields));
-        if (!head.fields) {
-            http_reset(upstream);
-            answer_failure(f);
-            return;
-        }
-        if (head.nfields)
-            memcpy(head.fields, f->head->fields, head.nfields * sizeof(*head.fields));
-        head.fields[head.nfields++] = (struct http_field){ STR(GUEST_PUBLIC_FIELD), STR("1") };
-        head.upgrade = (struct str){ NULL, 0 };
-    }
     if (http_splice_connect(f->splice, upstream, &head) < 0)
         proxy_bad_request(f->splice->server, "the request cannot be forwarded");
 }
@@ -134,7 +119,7 @@ static void on_tunnel(void *user, struct io *io, int errnum)
     if (io && !f->http)
         io_close(io, true);
     if (upstream)
-        send_on(f, upstream);
+        send_on(f, upstream, *f->head);
     else
         answer_failure(f);
 }
@@ -164,6 +149,25 @@ static bool wait_for_link(struct forward *f, struct guest_link *link)
     return f->call != NULL;
 }
 
+/* envd is told that the request is a client's. */
+static void forward_to_envd(struct forward *f, struct guest_link *link)
+{
+    struct http_head head = *f->head;
+    struct arena *arena = &f->splice->server->arena;
+    head.fields = arena_alloc(arena, (head.nfields + 1) * sizeof(*head.fields));
+    struct http_stream *s =
+        head.fields ? guest_link_stream(link, &HTTP_SPLICE_UPSTREAM, f->splice) : NULL;
+    if (!s) {
+        answer_failure(f);
+        return;
+    }
+    if (head.nfields)
+        memcpy(head.fields, f->head->fields, head.nfields * sizeof(*head.fields));
+    head.fields[head.nfields++] = (struct http_field){ STR(GUEST_PUBLIC_FIELD), STR("1") };
+    head.upgrade = (struct str){ NULL, 0 };
+    send_on(f, s, head);
+}
+
 static void forward(struct forward *f, struct guest_link *link)
 {
     if (link && !guest_link_is_up(link) && wait_for_link(f, link))
@@ -173,11 +177,7 @@ static void forward(struct forward *f, struct guest_link *link)
         return;
     }
     if (f->route.port == ACCESS_ENVD_PORT) {
-        struct http_stream *s = guest_link_stream(link, &HTTP_SPLICE_UPSTREAM, f->splice);
-        if (s)
-            send_on(f, s);
-        else
-            answer_failure(f);
+        forward_to_envd(f, link);
         return;
     }
     char target[32];
