@@ -155,24 +155,30 @@ static void on_template(void *user, const struct store_build *build, const struc
     step_done(op, CREATE_SOURCE, err);
 }
 
+/* Whose it is and what was asked of it. */
+static void copy_settings(struct sandbox_own *to, const struct sandbox_own *from)
+{
+    struct sandbox *sb = &to->sb;
+    memcpy(sb->team_id, from->sb.team_id, sizeof(sb->team_id));
+    memcpy(sb->template_id, from->sb.template_id, sizeof(sb->template_id));
+    memcpy(sb->alias, from->sb.alias, sizeof(sb->alias));
+    sb->metadata = json_deep_copy(from->sb.metadata);
+    sb->config = json_deep_copy(from->sb.config);
+    json_decref(to->envs);
+    to->envs = json_deep_copy(from->envs);
+    sb->secure = from->sb.secure;
+    sb->auto_pause = from->sb.auto_pause;
+    sb->auto_pause_memory = from->sb.auto_pause_memory;
+    sb->auto_resume = from->sb.auto_resume;
+    sandbox_make_tokens(sb, from->sb.traffic_token[0] == '\0');
+}
+
 /* A spare's VM, with everything that already has its name. */
 static void take_spare(struct create *op, struct sandbox_own *spare)
 {
     struct sandbox_own *mine = op->own;
-    struct sandbox *sb = &spare->sb;
-    memcpy(sb->team_id, mine->sb.team_id, sizeof(sb->team_id));
-    memcpy(sb->template_id, mine->sb.template_id, sizeof(sb->template_id));
-    memcpy(sb->alias, mine->sb.alias, sizeof(sb->alias));
-    sb->metadata = json_incref(mine->sb.metadata);
-    sb->config = json_incref(mine->sb.config);
-    json_decref(spare->envs);
-    spare->envs = json_incref(mine->envs);
-    sb->secure = mine->sb.secure;
-    sb->create_timeout_s = mine->sb.create_timeout_s;
-    sb->auto_pause = mine->sb.auto_pause;
-    sb->auto_pause_memory = mine->sb.auto_pause_memory;
-    sb->auto_resume = mine->sb.auto_resume;
-    sandbox_make_tokens(sb, mine->sb.traffic_token[0] == '\0');
+    copy_settings(spare, mine);
+    spare->sb.create_timeout_s = mine->sb.create_timeout_s;
     spare->create = op;
     op->own = spare;
     mine->create = NULL;
@@ -547,19 +553,7 @@ void create_from_source(struct sandbox_host *h, const struct sandbox_own *like,
                         void *user)
 {
     struct create *op = create_new(h, timeout_s, done, user);
-    struct sandbox *sb = &op->own->sb;
-    memcpy(sb->team_id, like->sb.team_id, sizeof(sb->team_id));
-    memcpy(sb->template_id, like->sb.template_id, sizeof(sb->template_id));
-    memcpy(sb->alias, like->sb.alias, sizeof(sb->alias));
-    sb->metadata = json_deep_copy(like->sb.metadata);
-    sb->config = json_deep_copy(like->sb.config);
-    json_decref(op->own->envs);
-    op->own->envs = json_deep_copy(like->envs);
-    sb->secure = like->sb.secure;
-    sb->auto_pause = like->sb.auto_pause;
-    sb->auto_pause_memory = like->sb.auto_pause_memory;
-    sb->auto_resume = like->sb.auto_resume;
-    sandbox_make_tokens(sb, like->sb.traffic_token[0] == '\0');
+    copy_settings(op->own, like);
     op->source = source_ref(source);
     op->kind = OPERATION_CREATE_FORK;
     create_begin(op);

@@ -203,6 +203,22 @@ def sandbox(daemon):
     sbx.kill()
 
 
+@pytest.fixture
+def made(daemon):
+    """Make sandboxes that are gone at the end of the test, paused or not."""
+    from e2b import Sandbox
+
+    sandboxes = []
+
+    def make(**options):
+        sandboxes.append(Sandbox.create(**{"timeout": 600, **options}))
+        return sandboxes[-1]
+
+    yield make
+    for sbx in sandboxes:
+        sbx.kill()
+
+
 @pytest.fixture(scope="module")
 def shared_sandbox(daemon):
     """One sandbox for the tests of a module that do not disturb each other."""

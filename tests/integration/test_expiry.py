@@ -8,21 +8,6 @@ from conftest import http_status, wait_for
 from states import Everything, boot_id
 
 
-@pytest.fixture
-def made(daemon):
-    from e2b import Sandbox
-
-    sandboxes = []
-
-    def make(**options):
-        sandboxes.append(Sandbox.create(**{"timeout": 600, **options}))
-        return sandboxes[-1]
-
-    yield make
-    for sbx in sandboxes:
-        sbx.kill()
-
-
 PAUSE = {"on_timeout": "pause", "auto_resume": False}
 RESUME = {"on_timeout": "pause", "auto_resume": True}
 

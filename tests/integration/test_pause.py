@@ -14,22 +14,6 @@ from faults import Faults, require_fault_points
 from states import Everything, boot_id, server_timing
 
 
-@pytest.fixture
-def made(daemon):
-    """Make sandboxes that are gone at the end of the test, paused or not."""
-    from e2b import Sandbox
-
-    sandboxes = []
-
-    def make(**options):
-        sandboxes.append(Sandbox.create(**{"timeout": 600, **options}))
-        return sandboxes[-1]
-
-    yield make
-    for sbx in sandboxes:
-        sbx.kill()
-
-
 def test_pause_keeps_everything(daemon, made):
     from e2b import Sandbox
 
