@@ -72,7 +72,7 @@ static int describe_machine(struct saving *s)
     snapshot_digest_text(image.cmdline, m->cmdline);
     board = image_board(&image);
     snapshot_digest_text(vmm_devices_text(driver, board), m->devices);
-    return snapshot_describe_host(m, vmm_driver_host(driver), board, &s->err);
+    return snapshot_describe_host(m, vmm_host_of(s->own->sb.vmm), board, &s->err);
 }
 
 int saving_prepare(struct saving *s, struct sandbox_own *own, const char *snapshot_id,

@@ -164,6 +164,10 @@ void *vmm_user(const struct vmm *v);
 bool vmm_is_paused(const struct vmm *v);
 
 const struct vmm_record *vmm_record(const struct vmm *v);
+
+/* The host as it was when the VM was started, maybe by an earlier daemon with another VMM program
+ * or accelerator: the machine that a snapshot of the VM is of. */
+const struct vmm_host *vmm_host_of(const struct vmm *v);
 const struct link_address *vmm_link_address(const struct vmm *v);
 
 /*

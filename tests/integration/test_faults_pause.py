@@ -20,6 +20,7 @@ PAUSE = ["pause.quiesce", "pause.sync", "pause.drain", "pause.stop", "pause.stat
 # The memory is kept when these fail, since the guest has not run yet.
 RESTORE = ["restore.start", "restore.fill", "restore.load", "memory.apply", "vmm.run_dir",
            "vmm.socket", "vmm.console", "vmm.spawn", "vmm.qmp", "vmm.memory", "vmm.overlay",
+           "vmm.origin",
            "vmm.layer", "vmm.load", "vmm.load_fd"]
 RESUME = ["resume.source", "resume.restore", "resume.record", "resume.retire",
           "store.sandbox_put"] + RESTORE

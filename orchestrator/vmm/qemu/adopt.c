@@ -115,6 +115,7 @@ static int start(struct vmm *v, struct err *err)
     if (rc == 0)
         rc = vm_open_console(v, err);
     v->log_fd = open_log(v);
+    vm_origin_read(v);
     return rc;
 }
 

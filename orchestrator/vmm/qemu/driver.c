@@ -169,6 +169,11 @@ const struct vmm_disk *vmm_disk(const struct vmm *v)
     return &v->disk;
 }
 
+const struct vmm_host *vmm_host_of(const struct vmm *v)
+{
+    return &v->host;
+}
+
 const struct vmm_record *vmm_record(const struct vmm *v)
 {
     return &v->record;

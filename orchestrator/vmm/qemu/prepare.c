@@ -228,6 +228,8 @@ int vm_prepare(struct vmm *v, struct err *err)
                        strerror(-v->log_fd));
 
     int rc = open_all(v, &l, err);
+    if (rc == 0)
+        rc = vm_origin_write(v, err);
     int64_t files = clock_mono_ns();
     if (rc >= 0)
         rc = spawn(v, &l, err);

@@ -49,6 +49,7 @@ struct vmm *vm_new(struct vmm_driver *d, const struct vmm_config *config,
     if (!v)
         return NULL;
     v->driver = d;
+    v->host = d->host;
     v->cgroups = d->cgroups;
     v->events = events;
     v->user = user;

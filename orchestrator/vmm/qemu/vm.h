@@ -25,7 +25,8 @@
 #define RUN_LINK    "link.sock"
 #define RUN_CONSOLE "console.sock"
 #define RUN_LOG     "console.log"
-#define RUN_PID     "pid" /* "PID TICKS\n" */
+#define RUN_PID     "pid"    /* "PID TICKS\n" */
+#define RUN_ORIGIN  "origin" /* accelerator, version and machine of struct vmm_host, a line each */
 
 /* Sets of descriptors that wait for their removal: those of a merge, and of saves. */
 #define OLD_SETS_MAX 64
@@ -70,6 +71,7 @@ struct vmm {
     struct vmm_config config; /* its texts point into this struct; but those of the disk */
     struct vmm_disk disk;     /* as QEMU has it; its texts are owned */
     struct vmm_record record;
+    struct vmm_host host; /* as it was when the VM was started */
     struct link_address link;
 
     uv_work_t work;
@@ -167,6 +169,10 @@ int vm_prepare(struct vmm *v, struct err *err);
 
 /* boot.c */
 void boot_on_ready(struct vmm *v);
+
+/* origin.c: v->host, for a later daemon. One that finds nothing keeps its own. */
+int vm_origin_write(const struct vmm *v, struct err *err);
+void vm_origin_read(struct vmm *v);
 
 /* adopt.c */
 void adopt_on_ready(struct vmm *v);

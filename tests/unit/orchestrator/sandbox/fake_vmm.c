@@ -330,6 +330,12 @@ const struct vmm_host *vmm_driver_host(const struct vmm_driver *d)
     return &host;
 }
 
+const struct vmm_host *vmm_host_of(const struct vmm *v)
+{
+    (void)v;
+    return vmm_driver_host(NULL);
+}
+
 const char *vmm_devices_text(const struct vmm_driver *d, enum vmm_board board)
 {
     (void)d;
