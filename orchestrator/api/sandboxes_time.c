@@ -1,5 +1,4 @@
 #include "common/base/cleanup.h"
-#include "common/base/clock.h"
 #include "orchestrator/api/parse.h"
 #include "orchestrator/api/respond.h"
 #include "orchestrator/api/routes.h"
@@ -60,21 +59,11 @@ void api_sandbox_timeout(struct http_request *r)
         api_respond_empty(c, 204, NULL, 0);
 }
 
-/* Let it live for timeout_s from now, if that is longer, but no longer than any may. */
-static int extend(struct api_call *c, struct sandbox *sb, int64_t timeout_s, struct err *err)
-{
-    int64_t age_s = (clock_wall_ns() - sb->started_ns) / 1000000000 + 1;
-    int64_t left_s = (int64_t)c->api->o.config->max_lifetime_s - age_s;
-    if (timeout_s > left_s)
-        timeout_s = left_s;
-    return timeout_s > 0 ? sandbox_set_timeout(sb, timeout_s, true, err) : 0;
-}
-
 void api_sandbox_refresh(struct http_request *r)
 {
     struct api_call *c = api_call_of(r);
     struct err err;
-    int64_t duration = REFRESH_MIN_S;
+    int64_t duration = REFRESH_MIN_S, longest_s = c->api->o.config->max_lifetime_s;
     if (parse_int(c->body, "duration", 0, REFRESH_MAX_S, &duration, &err)) {
         api_fail_err(c, &err);
         return;
@@ -82,7 +71,12 @@ void api_sandbox_refresh(struct http_request *r)
     struct sandbox *sb = find(c);
     if (!sb)
         return;
-    if (extend(c, sb, duration < REFRESH_MIN_S ? REFRESH_MIN_S : duration, &err))
+    if (duration < REFRESH_MIN_S)
+        duration = REFRESH_MIN_S;
+    if (duration > longest_s)
+        duration = longest_s;
+    /* What would end after its longest life ends with it, and is no error. */
+    if (sandbox_set_timeout(sb, duration, true, &err))
         api_fail_err(c, &err);
     else
         api_respond_empty(c, 204, NULL, 0);

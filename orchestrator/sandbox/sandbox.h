@@ -191,8 +191,9 @@ void sandbox_death(struct sandbox_host *h, const char *id, const char *team_id,
 void sandbox_template_delete(struct sandbox_host *h, const char *team_id, const char *ref,
                              void (*done)(void *user, const struct err *err), void *user);
 
-/* endAt = now + timeout (0 or less: now). extend_only never shortens. ERR_NOT_FOUND; ERR_INVALID
- * beyond the maximum lifetime. */
+/* endAt = now + timeout (0 or less: now). extend_only never shortens, and goes no further than the
+ * maximum lifetime, which each run has anew. ERR_INVALID beyond it otherwise, and of a timeout that
+ * is longer. */
 int sandbox_set_timeout(struct sandbox *sb, int64_t timeout_s, bool extend_only, struct err *err);
 
 /* Loop over running sandboxes in no particular order: list_for_each over this, node. */

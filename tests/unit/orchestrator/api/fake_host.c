@@ -271,7 +271,11 @@ int sandbox_set_timeout(struct sandbox *sb, int64_t timeout_s, bool extend_only,
 {
     int64_t now = clock_wall_ns();
     int64_t end = now + (timeout_s > 0 ? timeout_s : 0) * 1000000000;
-    if (end > sb->started_ns + (int64_t)sb->host->config->max_lifetime_s * 1000000000)
+    int64_t began = sb->host->run_began_ns ? sb->host->run_began_ns : sb->started_ns;
+    int64_t longest = began + (int64_t)sb->host->config->max_lifetime_s * 1000000000;
+    if (extend_only && end > longest)
+        end = longest;
+    if (end > longest || timeout_s > (int64_t)sb->host->config->max_lifetime_s)
         return err_set(err, ERR_INVALID, EINVAL, "Max instance length exceeded");
     if (!extend_only || end > sb->end_ns)
         sb->end_ns = end;

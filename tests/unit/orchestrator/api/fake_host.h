@@ -22,6 +22,7 @@ struct sandbox_host {
     struct sandbox_watcher *watcher; /* NULL: none */
     size_t count;                    /* of the running ones */
     unsigned next_id;
+    int64_t run_began_ns; /* of each, for its longest life; 0: when it was made */
 
     bool hold;                      /* creates wait until fake_host_release() */
     struct fake_create *held;       /* at most one */

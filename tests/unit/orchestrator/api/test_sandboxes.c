@@ -325,6 +325,22 @@ static void test_extending_stops_at_the_longest_life(void **state)
     assert_lives_for(sb, 1);
 }
 
+/* Each run may be as long as any: an old sandbox that was resumed is not at its end. */
+static void test_a_refresh_counts_from_the_resume(void **state)
+{
+    struct world *w = *state;
+    struct sandbox *sb = add(w, "iabc");
+    sb->started_ns = clock_wall_ns() - 3 * 86400 * SECOND;
+    w->host.run_began_ns = clock_wall_ns();
+    sb->end_ns = clock_wall_ns() + SECOND;
+    post(w, 204, "/sandboxes/iabc/refreshes", "{\"duration\":3600}");
+    assert_lives_for(sb, 3600);
+    w->config.max_lifetime_s = 600;
+    sb->end_ns = clock_wall_ns() + SECOND;
+    post(w, 204, "/sandboxes/iabc/refreshes", "{\"duration\":3600}");
+    assert_lives_for(sb, 600);
+}
+
 static void test_resume_of_a_running_one_is_a_conflict(void **state)
 {
     struct world *w = *state;
@@ -348,6 +364,7 @@ int main(void)
         WORLD_TEST(test_get_and_kill_a_paused_one),
         WORLD_TEST(test_get_of_an_ended_one_tells_why),
         WORLD_TEST(test_extending_stops_at_the_longest_life),
+        WORLD_TEST(test_a_refresh_counts_from_the_resume),
         WORLD_TEST(test_resume_of_a_running_one_is_a_conflict),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
