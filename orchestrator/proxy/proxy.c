@@ -16,8 +16,12 @@ struct proxy {
     struct sandbox_watcher watcher;
 };
 
-static struct str text_of(const char *text)
+/* A query parameter, empty when there is none. *bad is set when it cannot be read. */
+static struct str parameter(struct http_request *r, const char *name, bool *bad)
 {
+    bool malformed;
+    const char *text = http_query_get(r, name, &malformed);
+    *bad = *bad || malformed;
     return text ? str_of(text) : STR("");
 }
 
@@ -52,10 +56,10 @@ static struct sandbox *find_signer(struct proxy *p, struct http_stream *s,
     bool bad = false;
     r.query = str_from(head->target, (size_t)str_find(head->target, '?') + 1);
     struct signed_file f = {
-        .path = text_of(http_query_get(&r, "path", &bad)),
-        .user = text_of(http_query_get(&r, "username", &bad)),
-        .expiration = text_of(http_query_get(&r, "signature_expiration", &bad)),
-        .signature = text_of(http_query_get(&r, "signature", &bad)),
+        .path = parameter(&r, "path", &bad),
+        .user = parameter(&r, "username", &bad),
+        .expiration = parameter(&r, "signature_expiration", &bad),
+        .signature = parameter(&r, "signature", &bad),
         .operation = str_eq(head->method, STR("POST")) ? STR("write") : STR("read"),
     };
     if (bad || f.path.n + f.user.n + f.expiration.n > SIGNED_MAX)

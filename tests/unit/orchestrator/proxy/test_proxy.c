@@ -1,7 +1,9 @@
 /* Requests to sandboxes that run, are paused, are gone, or stop under the request. The sandboxes
  * and the guest link are doubles; client streams are in memory. */
+#include "common/auth/signature.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/encode.h"
 #include "orchestrator/proxy/proxy.h"
 #include "tests/support/fake_stream.h"
 #include "tests/support/test.h"
@@ -434,6 +436,43 @@ static void test_grpc_ends_with_a_status(void **state)
 
 #define PROXY_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* GET /files on the plain address, signed with the sandbox's token for `path`. */
+static void ask_signed(struct world *w, const char *query, const char *path)
+{
+    struct buf signature = { 0 }, target = { 0 };
+    assert_int_equal(signature_make(str_of(path), STR("read"), STR(""), str_of(w->sb->envd_token),
+                                    STR(""), &signature),
+                     0);
+    buf_printf(&target, "/files?%s&signature=", query);
+    assert_true(percent_encode(&target, buf_str(&signature)));
+    static char text[512];
+    assert_true(str_copy(buf_str(&target), text, sizeof(text)));
+    fake_stream_init(&w->client, "GET", text);
+    w->client.request.authority = STR("127.0.0.1:3002");
+    struct http_acceptor *a = proxy_acceptor(w->proxy);
+    a->on_request(a, &w->client.s, &w->client.request);
+    buf_deinit(&signature);
+    buf_deinit(&target);
+}
+
+#define BAD_SIGNATURE "{\"message\":\"invalid signature\",\"code\":401}"
+
+static void test_a_signed_url_finds_its_sandbox(void **state)
+{
+    struct world *w = *state;
+    ask_signed(w, "path=a%2fb", "a/b");
+    turn(w);
+    assert_non_null(w->link.upstream);
+    leave(w);
+    ask_signed(w, "path=a%2fc", "a/b");
+    expect_body(w, 401, BAD_SIGNATURE);
+    /* What cannot be read is not taken for nothing. */
+    ask_signed(w, "path=%zz", "");
+    expect_body(w, 401, BAD_SIGNATURE);
+    ask_signed(w, "path=a&signature_expiration=%zz", "a");
+    expect_body(w, 401, BAD_SIGNATURE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -450,6 +489,7 @@ int main(void)
         PROXY_TEST(test_streams_end_when_a_pause_begins),
         PROXY_TEST(test_what_cannot_tell_is_reset),
         PROXY_TEST(test_grpc_ends_with_a_status),
+        PROXY_TEST(test_a_signed_url_finds_its_sandbox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
