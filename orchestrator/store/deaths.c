@@ -54,10 +54,13 @@ static int end(struct db *db, const struct store_death *d, struct err *err)
                 head(d->reason, reason, DEATH_REASON_MAX), tail(d->detail, DEATH_DETAIL_MAX),
                 head(d->actor, actor, DEATH_ACTOR_MAX), tail(d->console, DEATH_CONSOLE_MAX),
                 head(d->facts, facts, DEATH_FACTS_MAX));
+    if (rc == 0)
+        rc = db_run(db, err, "DELETE FROM deaths WHERE ended_ns < ?", "i",
+                    d->when_ns - DEATH_KEPT_NS);
     if (rc)
         return rc;
-    return db_run(db, err, "DELETE FROM deaths WHERE ended_ns < ?", "i",
-                  d->when_ns - DEATH_KEPT_NS);
+    return db_run(db, err, "DELETE FROM deaths WHERE rowid <= ?", "i",
+                  sqlite3_last_insert_rowid(db->sqlite) - DEATHS_KEPT);
 }
 
 int db_sandbox_end(struct db *db, const struct store_death *death, struct err *err)

@@ -7,7 +7,10 @@
 
 #include <stdint.h>
 
+/* So long, and so many of all teams together: clients may end sandboxes as fast as they make them.
+ */
 #define DEATH_KEPT_NS (INT64_C(7) * 24 * 3600 * 1000000000)
+#define DEATHS_KEPT   100000
 
 /* Of each text at most so many bytes are kept: the first of the short ones, the last of those that
  * grow at their end. A character is never cut in two. */

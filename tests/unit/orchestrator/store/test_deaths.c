@@ -118,12 +118,38 @@ static void test_end_forgets_after_seven_days(void **state)
     store_death_deinit(&found);
 }
 
+static void test_so_many_are_kept(void **state)
+{
+    struct store_sandbox sb;
+    struct store_death found;
+    struct err err;
+    struct db *db = open_with_sandbox(state, "i1", &sb);
+    char sql[512];
+    snprintf(sql, sizeof(sql),
+             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
+             " INSERT INTO deaths (sandbox_id, team_id, ended_ns, reason, detail)"
+             " SELECT 'old' || i, 't', %lld, '', '' FROM n",
+             DEATHS_KEPT, (long long)clock_wall_ns());
+    OK(db_script(db, sql, &err));
+    struct store_death d = { .sandbox_id = "i1",
+                             .team_id = sb.team_id,
+                             .when_ns = clock_wall_ns() };
+    OK(db_sandbox_end(db, &d, &err));
+    assert_int_equal(number(db, "SELECT count(*) FROM deaths"), DEATHS_KEPT);
+    assert_int_equal(db_death_find(db, "old1", NULL, &found, &err), -ENOENT);
+    OK(db_death_find(db, "old2", NULL, &found, &err));
+    store_death_deinit(&found);
+    OK(db_death_find(db, "i1", NULL, &found, &err));
+    store_death_deinit(&found);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLACE_TEST(test_end_makes_one_record_of_the_row),
         PLACE_TEST(test_end_keeps_so_much_of_each_text),
         PLACE_TEST(test_end_forgets_after_seven_days),
+        PLACE_TEST(test_so_many_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
