@@ -30,12 +30,20 @@ static bool plain_name(const char *text, const char *also, size_t max)
     return true;
 }
 
-static bool time_and_entropy_ok(int64_t wall_clock_ns, ProtobufCBinaryData entropy, struct err *err)
+/* What a Configure and a Refresh have in common. */
+struct moment {
+    int64_t wall_clock_ns, stood_still_ns; /* 0: absent */
+    ProtobufCBinaryData entropy;
+};
+
+static bool moment_ok(const struct moment *m, struct err *err)
 {
     const char *wrong = NULL;
-    if (wall_clock_ns < 0)
+    if (m->wall_clock_ns < 0)
         wrong = "wall_clock_ns must not be negative";
-    else if (entropy.len != 0 && entropy.len != GUEST_ENTROPY_SIZE)
+    else if (m->stood_still_ns < 0)
+        wrong = "stood_still_ns must not be negative";
+    else if (m->entropy.len != 0 && m->entropy.len != GUEST_ENTROPY_SIZE)
         wrong = "entropy must have 64 bytes";
     return !wrong || err_set(err, ERR_INVALID, EINVAL, "%s", wrong) == 0;
 }
@@ -102,12 +110,14 @@ static void stir_entropy(ProtobufCBinaryData entropy)
     explicit_bzero(&pool, sizeof(pool));
 }
 
-static void apply_time_and_entropy(int64_t wall_clock_ns, ProtobufCBinaryData entropy)
+static void apply_moment(const struct moment *m)
 {
-    if (wall_clock_ns)
-        wall_clock_set(wall_clock_ns);
-    if (entropy.len)
-        stir_entropy(entropy);
+    if (m->stood_still_ns)
+        wall_clock_move(m->stood_still_ns);
+    else if (m->wall_clock_ns)
+        wall_clock_set(m->wall_clock_ns);
+    if (m->entropy.len)
+        stir_entropy(m->entropy);
 }
 
 /* Programs in the sandbox read who they belong to from the environment or from a file. */
@@ -147,15 +157,16 @@ void identity_settle(struct envd *e)
 int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureRequest *r,
                        struct identity_files *files, struct err *err)
 {
+    const struct moment now = { r->wall_clock_ns, r->stood_still_ns, r->entropy };
     const char *wrong = wrong_configure(e, r);
     if (wrong)
         return err_set(err, ERR_INVALID, EINVAL, "%s", wrong);
-    if (!time_and_entropy_ok(r->wall_clock_ns, r->entropy, err))
+    if (!moment_ok(&now, err))
         return -EINVAL;
 
     /* The clock first: each moment until it is set makes it late. */
     if (e->is_guest)
-        apply_time_and_entropy(r->wall_clock_ns, r->entropy);
+        apply_moment(&now);
     snprintf(e->sandbox_id, sizeof(e->sandbox_id), "%s", r->sandbox_id);
     snprintf(e->template_id, sizeof(e->template_id), "%s", r->template_id);
     snprintf(e->access_token, sizeof(e->access_token), "%s", r->access_token);
@@ -178,12 +189,12 @@ int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureReques
     return 0;
 }
 
-int identity_refresh(struct envd *e, int64_t wall_clock_ns, ProtobufCBinaryData entropy,
-                     struct err *err)
+int identity_refresh(struct envd *e, const Sandpit__Guest__V1__RefreshRequest *r, struct err *err)
 {
-    if (!time_and_entropy_ok(wall_clock_ns, entropy, err))
+    const struct moment now = { r->wall_clock_ns, r->stood_still_ns, r->entropy };
+    if (!moment_ok(&now, err))
         return -EINVAL;
     if (e->is_guest)
-        apply_time_and_entropy(wall_clock_ns, entropy);
+        apply_moment(&now);
     return 0;
 }

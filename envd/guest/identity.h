@@ -32,7 +32,6 @@ void identity_settle(struct envd *e);
 void identity_write_files(const struct envd *e, const struct identity_files *files);
 
 /* Set the clock and stir entropy in; either may be absent. 0 or -EINVAL with nothing changed. */
-int identity_refresh(struct envd *e, int64_t wall_clock_ns, ProtobufCBinaryData entropy,
-                     struct err *err);
+int identity_refresh(struct envd *e, const Sandpit__Guest__V1__RefreshRequest *r, struct err *err);
 
 #endif

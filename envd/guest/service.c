@@ -138,7 +138,7 @@ static void on_refresh(struct rpc_call *call, ProtobufCMessage *msg)
 {
     const Sandpit__Guest__V1__RefreshRequest *r = (const void *)msg;
     struct err err;
-    if (identity_refresh(envd_of_call(call), r->wall_clock_ns, r->entropy, &err) < 0) {
+    if (identity_refresh(envd_of_call(call), r, &err) < 0) {
         rpc_finish(call, &err);
         return;
     }
@@ -162,6 +162,7 @@ static void run_sync(uv_work_t *work)
 static void reply_quiesced(struct rpc_call *call)
 {
     Sandpit__Guest__V1__QuiesceResponse answer = SANDPIT__GUEST__V1__QUIESCE_RESPONSE__INIT;
+    answer.wall_clock_ns = clock_wall_ns();
     rpc_reply(call, &answer.base);
 }
 

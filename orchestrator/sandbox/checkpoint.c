@@ -115,8 +115,8 @@ static void on_quiesced(void *user, const ProtobufCMessage *msg, const struct er
 {
     struct checkpoint *c = user;
     struct err refused;
-    (void)msg;
     c->call = NULL;
+    guest_note_clock(c->own, msg);
     c->saving.manifest.guest_unresponsive = err != NULL;
     if (err && c->require_healthy) {
         err_fill(&refused, ERR_ABORTED, "the guest does not answer: %.160s", err->msg);

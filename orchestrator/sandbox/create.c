@@ -268,7 +268,8 @@ static void on_configured(void *user, const ProtobufCMessage *msg, const struct 
     if (!err)
         guest_link_set_secret(op->own->sb.link, op->own->link_secret);
     charge(op, SANDBOX_PHASE_INIT);
-    step_done(op, err || guest_configured_in_time(msg) ? CREATE_RECORD : CREATE_CLOCK, err);
+    step_done(op, err || guest_configured_in_time(op->own, msg) ? CREATE_RECORD : CREATE_CLOCK,
+              err);
 }
 
 static void on_clock_set(void *user, const ProtobufCMessage *msg, const struct err *err)
@@ -276,20 +277,23 @@ static void on_clock_set(void *user, const ProtobufCMessage *msg, const struct e
     struct create *op = user;
     op->call = NULL;
     charge(op, SANDBOX_PHASE_INIT);
-    bool enough = err || guest_refreshed_in_time(msg) || ++op->clock_tries == CLOCK_TRIES;
+    bool enough = err || guest_refreshed_in_time(op->own, msg) || ++op->clock_tries == CLOCK_TRIES;
     step_done(op, enough ? CREATE_RECORD : CREATE_CLOCK, err);
 }
 
 static void start_clock(struct create *op)
 {
-    op->call = guest_refresh(op->own, on_clock_set, op);
+    op->call = guest_refresh(op->own, 0, on_clock_set, op);
     if (!op->call)
         out_of_memory(op);
 }
 
 static void start_configure(struct create *op)
 {
-    op->call = guest_configure(op->own, on_configured, op);
+    /* A hot spare's guest has run since, and a booted one was in no snapshot. */
+    bool first = op->kind != OPERATION_CREATE_HOT && op->kind != OPERATION_CREATE_BOOT;
+    uint64_t stopped_ns = first ? op->source->manifest.clock_stopped_ns : 0;
+    op->call = guest_configure(op->own, stopped_ns, on_configured, op);
     if (!op->call)
         out_of_memory(op);
 }

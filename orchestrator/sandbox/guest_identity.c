@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/link/guest_protocol.h"
 #include "guest.pb-c.h"
+#include "orchestrator/link/guest_clock.h"
 #include "orchestrator/link/machine_id.h"
 
 #include <errno.h>
@@ -16,10 +17,6 @@
 
 /* What a guest is called before it is a sandbox. */
 #define NOBODY "spare"
-
-/* How far from the host's a guest's clock may be, which is more than it is then: the answer took
- * its time too. */
-#define CLOCK_TOLERANCE_NS 5000000
 
 struct guest_call *guest_hello(struct sandbox_own *own, unsigned timeout_ms, guest_done_cb done,
                                void *user)
@@ -66,8 +63,21 @@ static void random_entropy(uint8_t out[static GUEST_ENTROPY_SIZE])
         memset(out, 0, GUEST_ENTROPY_SIZE);
 }
 
+/* How long the guest stood still until it went on; 0: not known. With KVM a guest's clock may go on
+ * meanwhile, and its first call is no slower than any other. */
+static int64_t stood_still(struct sandbox_own *own, uint64_t stopped_ns)
+{
+    const struct sandbox *sb = &own->sb;
+    int64_t went_on = vmm_went_on_ns(sb->vmm), stopped = (int64_t)stopped_ns;
+    own->clock_moved_ns = 0;
+    if (vmm_driver_host(sb->host->driver)->kvm || !stopped || went_on <= stopped)
+        return 0;
+    own->clock_moved_ns = went_on;
+    return went_on - stopped;
+}
+
 static struct guest_call *configure(struct sandbox_own *own, const char *name, bool rehearsal,
-                                    guest_done_cb done, void *user)
+                                    uint64_t stopped_ns, guest_done_cb done, void *user)
 {
     struct sandbox *sb = &own->sb;
     struct arena arena = { 0 };
@@ -89,6 +99,7 @@ static struct guest_call *configure(struct sandbox_own *own, const char *name, b
     r.n_envs = map_entries(own->envs, &arena, &r.envs);
     r.default_user = default_user;
     r.wall_clock_ns = clock_wall_ns();
+    r.stood_still_ns = stood_still(own, stopped_ns);
     r.entropy = (ProtobufCBinaryData){ sizeof(entropy), entropy };
     struct guest_call *call = guest_link_call(
         sb->link, "/sandpit.guest.v1.Guest/Configure", &r.base,
@@ -97,41 +108,47 @@ static struct guest_call *configure(struct sandbox_own *own, const char *name, b
     return call;
 }
 
-struct guest_call *guest_configure(struct sandbox_own *own, guest_done_cb done, void *user)
+struct guest_call *guest_configure(struct sandbox_own *own, uint64_t stopped_ns, guest_done_cb done,
+                                   void *user)
 {
-    return configure(own, own->sb.id, false, done, user);
+    return configure(own, own->sb.id, false, stopped_ns, done, user);
 }
 
 struct guest_call *guest_rehearse(struct sandbox_own *own, guest_done_cb done, void *user)
 {
-    return configure(own, NOBODY, true, done, user);
+    return configure(own, NOBODY, true, 0, done, user);
 }
 
-/* A guest of an older envd tells no clock. */
-static bool clock_is_right(int64_t told_ns)
+/* A clock that was moved on is right at any moment since, and the answer may be slow as well; what
+ * is looked for is one that somebody else has set. One that was set is right now. */
+static bool in_time(const struct sandbox_own *own, int64_t told_ns)
 {
-    int64_t behind = clock_wall_ns() - told_ns;
-    return told_ns == 0 || (behind <= CLOCK_TOLERANCE_NS && behind >= -CLOCK_TOLERANCE_NS);
+    int64_t now = clock_wall_ns();
+    return guest_clock_is_right(told_ns, own->clock_moved_ns ? own->clock_moved_ns : now, now);
 }
 
-bool guest_configured_in_time(const ProtobufCMessage *configure_response)
+bool guest_configured_in_time(const struct sandbox_own *own,
+                              const ProtobufCMessage *configure_response)
 {
     const Sandpit__Guest__V1__ConfigureResponse *r = (const void *)configure_response;
-    return clock_is_right(r->wall_clock_ns);
+    return in_time(own, r->wall_clock_ns);
 }
 
-bool guest_refreshed_in_time(const ProtobufCMessage *refresh_response)
+bool guest_refreshed_in_time(const struct sandbox_own *own,
+                             const ProtobufCMessage *refresh_response)
 {
     const Sandpit__Guest__V1__RefreshResponse *r = (const void *)refresh_response;
-    return clock_is_right(r->wall_clock_ns);
+    return in_time(own, r->wall_clock_ns);
 }
 
-struct guest_call *guest_refresh(struct sandbox_own *own, guest_done_cb done, void *user)
+struct guest_call *guest_refresh(struct sandbox_own *own, uint64_t stopped_ns, guest_done_cb done,
+                                 void *user)
 {
     uint8_t entropy[GUEST_ENTROPY_SIZE];
     Sandpit__Guest__V1__RefreshRequest r = SANDPIT__GUEST__V1__REFRESH_REQUEST__INIT;
     random_entropy(entropy);
     r.wall_clock_ns = clock_wall_ns();
+    r.stood_still_ns = stood_still(own, stopped_ns);
     r.entropy = (ProtobufCBinaryData){ sizeof(entropy), entropy };
     return guest_link_call(own->sb.link, "/sandpit.guest.v1.Guest/Refresh", &r.base,
                            &sandpit__guest__v1__refresh_response__descriptor, REFRESH_DEADLINE_MS,
@@ -146,4 +163,16 @@ struct guest_call *guest_quiesce(struct sandbox_own *own, bool sync, unsigned ti
     return guest_link_call(own->sb.link, "/sandpit.guest.v1.Guest/Quiesce", &r.base,
                            &sandpit__guest__v1__quiesce_response__descriptor, timeout_ms, done,
                            user);
+}
+
+void guest_note_clock(struct sandbox_own *own, const ProtobufCMessage *quiesce_response)
+{
+    const Sandpit__Guest__V1__QuiesceResponse *r = (const void *)quiesce_response;
+    int64_t now = clock_wall_ns();
+    own->clock_right = r && r->wall_clock_ns && guest_clock_is_right(r->wall_clock_ns, now, now);
+}
+
+uint64_t guest_clock_stopped_ns(const struct sandbox_own *own)
+{
+    return own->clock_right ? (uint64_t)vmm_stopped_ns(own->sb.vmm) : 0;
 }

@@ -86,6 +86,8 @@ struct sandbox_own {
     struct flush *flush;         /* its disk is brought up to its memory, or NULL */
     struct spare *spare;         /* it waits in the pool, or NULL */
     bool loaded;                 /* its VM has the snapshot's memory and devices */
+    bool clock_right;            /* the guest's, when it was last asked to become quiet */
+    int64_t clock_moved_ns;      /* when it went on, if its clock was moved on then; else 0 */
     struct merge *merge;         /* of its layers, or NULL */
     enum sandbox_transition transition;
     void *operation;                                               /* of that */

@@ -121,8 +121,8 @@ static void not_healthy(struct pause *op, const struct err *err)
 static void on_quiesced(void *user, const ProtobufCMessage *msg, const struct err *err)
 {
     struct pause *op = user;
-    (void)msg;
     op->call = NULL;
+    guest_note_clock(op->own, msg);
     op->own->sb.unresponsive_at_pause = err != NULL;
     if (err && op->require_healthy)
         not_healthy(op, err);
@@ -133,8 +133,8 @@ static void on_quiesced(void *user, const ProtobufCMessage *msg, const struct er
 static void on_synced(void *user, const ProtobufCMessage *msg, const struct err *err)
 {
     struct pause *op = user;
-    (void)msg;
     op->call = NULL;
+    guest_note_clock(op->own, msg);
     if (err && op->require_healthy && !op->memory)
         not_healthy(op, err);
     else

@@ -213,13 +213,14 @@ static void on_refreshed(void *user, const ProtobufCMessage *msg, const struct e
         err = &silent;
     }
     /* The first one of a restored guest may be too slow to set the clock well. */
-    bool enough = err || guest_refreshed_in_time(msg) || ++op->clock_tries == CLOCK_TRIES;
+    bool enough = err || guest_refreshed_in_time(op->own, msg) || ++op->clock_tries == CLOCK_TRIES;
     step_done(op, enough ? RESUME_DONE : RESUME_REFRESH, err);
 }
 
 static void start_refresh(struct resume *op)
 {
-    op->call = guest_refresh(op->own, on_refreshed, op);
+    uint64_t stopped_ns = op->clock_tries == 0 ? op->source->manifest.clock_stopped_ns : 0;
+    op->call = guest_refresh(op->own, stopped_ns, on_refreshed, op);
     if (!op->call)
         out_of_memory(op);
 }
@@ -270,7 +271,7 @@ static void on_configured(void *user, const ProtobufCMessage *msg, const struct 
 
 static void start_configure(struct resume *op)
 {
-    op->call = guest_configure(op->own, on_configured, op);
+    op->call = guest_configure(op->own, 0, on_configured, op);
     if (!op->call)
         out_of_memory(op);
 }

@@ -5,6 +5,7 @@
 #include "common/link/guest_protocol.h"
 #include "common/base/log.h"
 #include "orchestrator/image/image.h"
+#include "orchestrator/sandbox/guest_identity.h"
 #include "orchestrator/snapshot/durable.h"
 #include "orchestrator/snapshot/host_check.h"
 
@@ -57,6 +58,7 @@ static void fill_manifest(struct saving *s, const char *snapshot_id)
     m->disk_mb = sb->disk_mb;
     m->guest_unresponsive = sb->unresponsive_at_pause;
     memcpy(m->link_secret, own->link_secret, sizeof(m->link_secret));
+    m->clock_stopped_ns = guest_clock_stopped_ns(own);
 }
 
 /* The machine that the snapshot is of. On a worker. */

@@ -31,6 +31,7 @@ const struct field snapshot_fields[SNAPSHOT_FIELDS] = {
     FIELD(FIELD_ID, build_id),
     FIELD(FIELD_ID_OR_EMPTY, base_build_id),
     FIELD(FIELD_BOOL, filesystem_only),
+    FIELD(FIELD_U64_OR_NONE, clock_stopped_ns),
 };
 
 static bool is_id(struct str text)
@@ -59,6 +60,7 @@ bool field_accepts(const struct field *f, struct str text)
     case FIELD_BOOL:
     case FIELD_UNSIGNED:
     case FIELD_U64:
+    case FIELD_U64_OR_NONE:
         break;
     }
     return false;

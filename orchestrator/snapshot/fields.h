@@ -11,8 +11,9 @@ enum field_kind {
     FIELD_DIGEST,
     FIELD_SECRET, /* LINK_SECRET_SIZE bytes, as hex */
     FIELD_BOOL,
-    FIELD_UNSIGNED, /* from 1 */
-    FIELD_U64,      /* from 1 */
+    FIELD_UNSIGNED,    /* from 1 */
+    FIELD_U64,         /* from 1 */
+    FIELD_U64_OR_NONE, /* the same; 0 is absent from the text */
 };
 
 struct field {
@@ -21,7 +22,7 @@ struct field {
     size_t offset, size;
 };
 
-#define SNAPSHOT_FIELDS 21
+#define SNAPSHOT_FIELDS 22
 extern const struct field snapshot_fields[SNAPSHOT_FIELDS];
 
 /* Whether a text may be this field's value. */

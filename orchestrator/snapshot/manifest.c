@@ -65,6 +65,7 @@ static bool get_field(const json_t *v, const struct field *f, void *to)
         *(unsigned *)to = (unsigned)number;
         return true;
     case FIELD_U64:
+    case FIELD_U64_OR_NONE:
         return get_number(v, 1, INT64_MAX, to);
     }
     return false;
@@ -112,6 +113,19 @@ static int check_digest(json_t *root, struct err *err)
     return 0;
 }
 
+static bool left_out(const json_t *root, const struct field *f)
+{
+    return f->kind == FIELD_U64_OR_NONE && !json_object_get(root, f->key);
+}
+
+static size_t fields_left_out(const json_t *root)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < SNAPSHOT_FIELDS; i++)
+        n += left_out(root, &snapshot_fields[i]);
+    return n;
+}
+
 static int read_all(json_t *root, struct snapshot_manifest *out, struct err *err)
 {
     const json_t *format = json_object_get(root, "format");
@@ -121,11 +135,13 @@ static int read_all(json_t *root, struct snapshot_manifest *out, struct err *err
         return err_set(err, ERR_PRECONDITION, EINVAL,
                        "the snapshot's manifest has format %lld, not %d",
                        (long long)json_integer_value(format), SNAPSHOT_FORMAT);
-    if (json_object_size(root) != FIELDS_ALL)
+    if (json_object_size(root) != FIELDS_ALL - fields_left_out(root))
         return err_set(err, ERR_DATA_LOSS, EINVAL,
                        "the snapshot's manifest is damaged: a field is unknown or missing");
     for (size_t i = 0; i < SNAPSHOT_FIELDS; i++) {
         const struct field *f = &snapshot_fields[i];
+        if (left_out(root, f))
+            continue;
         if (!get_field(json_object_get(root, f->key), f, place(out, f)))
             return bad_field(f->key, err);
     }
@@ -171,6 +187,7 @@ static json_t *put_field(const struct field *f, const void *from)
     case FIELD_UNSIGNED:
         return *(const unsigned *)from ? json_integer(*(const unsigned *)from) : NULL;
     case FIELD_U64:
+    case FIELD_U64_OR_NONE:
         return *(const uint64_t *)from ? json_integer((json_int_t) * (const uint64_t *)from) : NULL;
     }
     return NULL;
@@ -200,6 +217,8 @@ static int fill(json_t *root, const struct snapshot_manifest *m, struct err *err
     int rc = set(root, "format", json_integer(SNAPSHOT_FORMAT), err);
     for (size_t i = 0; i < SNAPSHOT_FIELDS && rc == 0; i++) {
         const struct field *f = &snapshot_fields[i];
+        if (f->kind == FIELD_U64_OR_NONE && !*(const uint64_t *)value_of(m, f))
+            continue;
         rc = set(root, f->key, put_field(f, value_of(m, f)), err);
     }
     if (rc == 0)

@@ -42,6 +42,10 @@ struct snapshot_manifest {
     bool filesystem_only;             /* the disk alone: no memory, no state; both are zero then */
     struct memory_file memory;
     struct snapshot_state state;
+
+    /* The host's wall clock when the guest's stood still, in nanoseconds, if that was right then;
+     * 0: not known, and not in the text. */
+    uint64_t clock_stopped_ns;
 };
 
 /* Parse the text of a manifest. Strict: another format, an unknown, missing, doubled, too long or

@@ -13,6 +13,7 @@
 #include "guest.pb-c.h"
 #include "orchestrator/cgroup/cgroup.h"
 #include "orchestrator/image/image.h"
+#include "orchestrator/link/guest_clock.h"
 #include "orchestrator/link/guest_command.h"
 #include "orchestrator/link/machine_id.h"
 #include "orchestrator/snapshot/host_check.h"
@@ -31,6 +32,7 @@
 #define QUIESCE_DEADLINE_MS 60000
 #define DRAIN_MS            2000
 #define REST_MS             500
+#define CLOCK_TRIES         5
 
 /* The VMM's user, when there is one per VM: above those of sandboxes. */
 #define BUILD_UID 201999
@@ -62,6 +64,7 @@ struct run {
     char boot_id[ID_UUID_SIZE];
     char nonce[33];
     bool nonce_seen;
+    bool clock_right; /* the guest's, by its last answer */
     struct err err;
 };
 
@@ -160,6 +163,32 @@ static void on_answer(void *user, const ProtobufCMessage *msg, const struct err 
 {
     (void)msg;
     step_over(user, err);
+}
+
+static void on_refreshed(void *user, const ProtobufCMessage *msg, const struct err *err)
+{
+    const Sandpit__Guest__V1__RefreshResponse *answer = (const void *)msg;
+    struct run *r = user;
+    int64_t now = clock_wall_ns();
+    r->clock_right = !err && guest_clock_is_right(answer->wall_clock_ns, now, now);
+    step_over(user, err);
+}
+
+/* Copies move their clock on by how long they stood still, so it is to be right in here. A host
+ * that is busy at each try has a template whose copies set their clock. */
+static int set_clock(struct run *r)
+{
+    int rc = 0;
+    for (int i = 0; i < CLOCK_TRIES && rc == 0 && !r->clock_right; i++) {
+        Sandpit__Guest__V1__RefreshRequest request = SANDPIT__GUEST__V1__REFRESH_REQUEST__INIT;
+        request.wall_clock_ns = clock_wall_ns();
+        if (!guest_link_call(r->link, "/sandpit.guest.v1.Guest/Refresh", &request.base,
+                             &sandpit__guest__v1__refresh_response__descriptor, ANSWER_DEADLINE_MS,
+                             on_refreshed, r))
+            return err_set(&r->err, ERR_EXHAUSTED, ENOMEM, "out of memory");
+        rc = wait_step(r);
+    }
+    return rc;
 }
 
 static int quiesce(struct run *r)
@@ -289,6 +318,8 @@ static int settle(struct run *r)
         rc = rehearse(r);
     if (rc == 0)
         rc = quiesce(r);
+    if (rc == 0)
+        rc = set_clock(r);
     if (rc < 0)
         return rc;
     guest_link_quiesce(r->link, DRAIN_MS, GUEST_LINK_END_TOLD, on_drained, r);
@@ -314,6 +345,7 @@ static int fill_manifest(struct run *r)
     snprintf(m->boot_id, sizeof(m->boot_id), "%s", r->boot_id);
     memcpy(m->link_secret, LINK_SECRET_INITIAL, sizeof(m->link_secret));
     snprintf(m->build_id, sizeof(m->build_id), "%s", image->build_id);
+    m->clock_stopped_ns = r->clock_right ? (uint64_t)vmm_stopped_ns(r->vmm) : 0;
     return snapshot_describe_host(m, vmm_driver_host(r->driver), board, &r->err);
 }
 

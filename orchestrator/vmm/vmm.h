@@ -163,6 +163,13 @@ void *vmm_user(const struct vmm *v);
  * daemon died between vmm_pause() and vmm_resume(). */
 bool vmm_is_paused(const struct vmm *v);
 
+/* The host's wall clock in nanoseconds when the virtual CPUs, and the guest's clock with them, last
+ * stood still by vmm_pause(), and when they last went on by vmm_resume(). 0: not known to within
+ * VMM_MOMENT_NS. */
+#define VMM_MOMENT_NS 2500000
+int64_t vmm_stopped_ns(const struct vmm *v);
+int64_t vmm_went_on_ns(const struct vmm *v);
+
 const struct vmm_record *vmm_record(const struct vmm *v);
 
 /* The host as it was when the VM was started, maybe by an earlier daemon with another VMM program

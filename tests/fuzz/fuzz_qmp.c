@@ -38,10 +38,10 @@ static void on_ready(struct qmp *q)
     ask(r, "cont");
 }
 
-static void on_event(struct qmp *q, const char *name, const json_t *data)
+static void on_event(struct qmp *q, const char *name, const json_t *data, int64_t at_ns)
 {
     struct run *r = container_of(q, struct run, q);
-    assert(name && !r->closed);
+    assert(name && !r->closed && at_ns >= 0);
     if (json_is_object(data) && r->commands < 100)
         ask(r, "stop");
     if (strcmp(name, "RESET") == 0)

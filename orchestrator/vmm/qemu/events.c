@@ -8,6 +8,7 @@
 #include "orchestrator/vmm/qemu/op.h"
 #include "orchestrator/vmm/qemu/vm.h"
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #include <errno.h>
@@ -85,13 +86,41 @@ void vm_forget_set(struct vmm *v, unsigned set)
         forget_sets(v);
 }
 
-void vm_on_event(struct vmm *v, const char *name, const json_t *data)
+/* QEMU told at_ns that the guest had stopped: it did so some time after it was asked to. */
+static void note_stop(struct vmm *v, int64_t at_ns)
+{
+    int64_t took = at_ns - v->asked_ns;
+    bool exact = v->asked_ns && took >= 0 && took <= 2 * VMM_MOMENT_NS;
+    v->paused = true;
+    v->stopped_ns = exact ? v->asked_ns + took / 2 : 0;
+    v->asked_ns = 0;
+}
+
+/* It is told right before the guest's clock goes on. */
+static void note_resume(struct vmm *v, int64_t at_ns)
+{
+    v->paused = false;
+    v->went_on_ns = v->asked_ns && at_ns >= v->asked_ns && at_ns <= clock_wall_ns() ? at_ns : 0;
+    v->asked_ns = 0;
+}
+
+int64_t vmm_stopped_ns(const struct vmm *v)
+{
+    return v->stopped_ns;
+}
+
+int64_t vmm_went_on_ns(const struct vmm *v)
+{
+    return v->went_on_ns;
+}
+
+void vm_on_event(struct vmm *v, const char *name, const json_t *data, int64_t at_ns)
 {
     enum vm_state state = (enum vm_state)sm_state(&v->sm);
     if (strcmp(name, "STOP") == 0)
-        v->paused = true;
+        note_stop(v, at_ns);
     else if (strcmp(name, "RESUME") == 0)
-        v->paused = false;
+        note_resume(v, at_ns);
     if (state != VM_RUNNING && state != VM_DYING)
         return;
     if (strcmp(name, "SHUTDOWN") == 0)

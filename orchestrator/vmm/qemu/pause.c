@@ -1,6 +1,8 @@
 /* The virtual CPUs stop and go on. */
 #include "orchestrator/vmm/qemu/op.h"
 
+#include "common/base/clock.h"
+
 struct pause {
     struct vm_op op;
     bool stop;
@@ -16,6 +18,8 @@ static void run(struct vm_op *op)
         return;
     }
     op->v->held = p->stop;
+    /* QEMU's times are of whole microseconds. */
+    op->v->asked_ns = clock_wall_ns() / 1000 * 1000;
     op_command(op, p->stop ? "stop" : "cont", NULL, -1);
 }
 

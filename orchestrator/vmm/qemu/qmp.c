@@ -208,6 +208,16 @@ static void take_answer(struct qmp *q, const json_t *message)
     lose(q, &err);
 }
 
+/* An event's time; 0 for one that tells none, or nonsense. */
+static int64_t time_of(const json_t *message)
+{
+    const json_t *t = json_object_get(message, "timestamp");
+    json_int_t seconds = json_integer_value(json_object_get(t, "seconds"));
+    json_int_t us = json_integer_value(json_object_get(t, "microseconds"));
+    bool plain = seconds > 0 && seconds < INT64_MAX / 1000000000 && us >= 0 && us < 1000000;
+    return plain ? seconds * 1000000000 + us * 1000 : 0;
+}
+
 static void take_line(struct qmp *q, const char *line, size_t n)
 {
     struct err err;
@@ -219,7 +229,7 @@ static void take_line(struct qmp *q, const char *line, size_t n)
     } else if (!q->version_known) {
         take_greeting(q, message);
     } else if (event) {
-        q->events->on_event(q, event, json_object_get(message, "data"));
+        q->events->on_event(q, event, json_object_get(message, "data"), time_of(message));
     } else if (json_object_get(message, "return") || json_object_get(message, "error")) {
         take_answer(q, message);
     } else {

@@ -20,8 +20,9 @@ struct qmp;
 struct qmp_events {
     /* The greeting came and capabilities are negotiated: commands may be sent. */
     void (*on_ready)(struct qmp *q);
-    /* An event such as "SHUTDOWN"; data is its data member, or NULL. */
-    void (*on_event)(struct qmp *q, const char *name, const json_t *data);
+    /* An event such as "SHUTDOWN"; data is its data member, or NULL. at_ns is its time by QEMU's
+     * wall clock; 0 when none is told. */
+    void (*on_event)(struct qmp *q, const char *name, const json_t *data, int64_t at_ns);
     /* The connection is of no more use (closed, garbage, or no greeting in time). Told once, after
      * every command under way was told the same. */
     void (*on_lost)(struct qmp *q, const struct err *err);

@@ -206,9 +206,9 @@ static void on_qmp_ready(struct qmp *q)
         boot_on_ready(v);
 }
 
-static void on_qmp_event(struct qmp *q, const char *name, const json_t *data)
+static void on_qmp_event(struct qmp *q, const char *name, const json_t *data, int64_t at_ns)
 {
-    vm_on_event(container_of(q, struct vmm, qmp), name, data);
+    vm_on_event(container_of(q, struct vmm, qmp), name, data, at_ns);
 }
 
 /* QEMU is of no use without its control socket. Usually it has ended and its exit tells more. */

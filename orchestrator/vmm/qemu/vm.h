@@ -102,7 +102,9 @@ struct vmm {
     bool destroying; /* vmm_destroy() was called */
     bool killed;     /* we sent SIGKILL */
     bool paused;
-    bool held; /* whoever owns it wants it paused */
+    int64_t asked_ns; /* wall clock when QEMU was last asked to stop or to go on; 0: by nobody */
+    int64_t stopped_ns, went_on_ns; /* of vmm.h */
+    bool held;                      /* whoever owns it wants it paused */
     bool ping_sent;
     bool disk_full, disk_retried; /* the VM was continued since it was found full */
     bool disk_warned;
@@ -149,7 +151,7 @@ void vm_make_plain(char *text);
 /* events.c */
 /* The VM runs: begin to ping it, tell done. */
 void vm_running(struct vmm *v);
-void vm_on_event(struct vmm *v, const char *name, const json_t *data);
+void vm_on_event(struct vmm *v, const char *name, const json_t *data, int64_t at_ns);
 void vm_kill_unanswering(struct vmm *v);
 /* QEMU closes the descriptors of a set that is removed only while the VM runs: remove it then,
  * which may be a second time. */

@@ -156,16 +156,28 @@ static void test_configure_refuses_malformed_variables(void **state)
     refuse_env("A", big, 1, "too large");
 }
 
+static int refresh(struct envd *e, int64_t wall_clock_ns, int64_t stood_still_ns,
+                   ProtobufCBinaryData entropy)
+{
+    Sandpit__Guest__V1__RefreshRequest r = SANDPIT__GUEST__V1__REFRESH_REQUEST__INIT;
+    r.wall_clock_ns = wall_clock_ns;
+    r.stood_still_ns = stood_still_ns;
+    r.entropy = entropy;
+    return identity_refresh(e, &r, NULL);
+}
+
 static void test_refresh_checks_too(void **state)
 {
     (void)state;
     struct envd e = host_envd();
     uint8_t bytes[GUEST_ENTROPY_SIZE] = { 0 };
     ProtobufCBinaryData whole = { sizeof(bytes), bytes }, cut = { 5, bytes }, none = { 0, NULL };
-    assert_int_equal(identity_refresh(&e, 0, none, NULL), 0);
-    assert_int_equal(identity_refresh(&e, 1, whole, NULL), 0);
-    assert_int_equal(identity_refresh(&e, 1, cut, NULL), -EINVAL);
-    assert_int_equal(identity_refresh(&e, -1, none, NULL), -EINVAL);
+    assert_int_equal(refresh(&e, 0, 0, none), 0);
+    assert_int_equal(refresh(&e, 1, 0, whole), 0);
+    assert_int_equal(refresh(&e, 1, 1, none), 0);
+    assert_int_equal(refresh(&e, 1, 0, cut), -EINVAL);
+    assert_int_equal(refresh(&e, -1, 0, none), -EINVAL);
+    assert_int_equal(refresh(&e, 1, -1, none), -EINVAL);
 }
 
 int main(void)

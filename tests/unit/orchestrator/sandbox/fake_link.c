@@ -71,19 +71,20 @@ void guest_command_cancel(struct guest_command *c)
     fakes.commands_canceled++;
 }
 
-#define LATE_NS 6000000 /* more than the daemon puts up with */
+#define LATE_NS 60000000 /* more than the daemon puts up with */
 
 static int64_t guest_clock(void)
 {
     bool late = fakes.late > 0;
     fakes.late -= late;
-    return clock_wall_ns() - (late ? LATE_NS : 0);
+    return clock_wall_ns() - (late ? LATE_NS : 0) - fakes.slow_ns;
 }
 
 static void answer_call(struct ask *a, const struct err *err)
 {
     Sandpit__Guest__V1__ConfigureResponse configured = SANDPIT__GUEST__V1__CONFIGURE_RESPONSE__INIT;
     Sandpit__Guest__V1__RefreshResponse refreshed = SANDPIT__GUEST__V1__REFRESH_RESPONSE__INIT;
+    Sandpit__Guest__V1__QuiesceResponse quiesced = SANDPIT__GUEST__V1__QUIESCE_RESPONSE__INIT;
     const ProtobufCMessage *answer;
     Sandpit__Guest__V1__HelloResponse hello = SANDPIT__GUEST__V1__HELLO_RESPONSE__INIT;
     hello.protocol = GUEST_PROTOCOL;
@@ -92,6 +93,10 @@ static void answer_call(struct ask *a, const struct err *err)
         fakes.configures++;
         configured.wall_clock_ns = guest_clock();
         answer = &configured.base;
+    }
+    if (strcmp(a->name, "Quiesce") == 0 && !err) {
+        quiesced.wall_clock_ns = guest_clock();
+        answer = &quiesced.base;
     }
     if (strcmp(a->name, "Refresh") == 0 && !err) {
         fakes.refreshes++;
@@ -110,6 +115,10 @@ guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage
     (void)output;
     (void)timeout_ms;
     struct ask *a = ask_new(strrchr(method, '/') + 1, l, answer_call, user);
+    if (strcmp(a->name, "Configure") == 0)
+        fakes.stood_still_ns = ((const Sandpit__Guest__V1__ConfigureRequest *)msg)->stood_still_ns;
+    if (strcmp(a->name, "Refresh") == 0)
+        fakes.stood_still_ns = ((const Sandpit__Guest__V1__RefreshRequest *)msg)->stood_still_ns;
     a->done.called = done;
     if (strcmp(a->name, "Quiesce") == 0)
         fakes.syncs += ((const Sandpit__Guest__V1__QuiesceRequest *)(const void *)msg)->sync != 0;

@@ -1,6 +1,7 @@
 /* The double of the VMM. Its memory is a private mapping of the memfd it is given, as a real one's
  * is, so that snapshots of it are real ones. */
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/fileio.h"
 #include "tests/unit/orchestrator/sandbox/fakes.h"
 
@@ -155,10 +156,14 @@ struct vmm *vmm_adopt(struct vmm_driver *d, const struct vmm_config *config,
 static void answer_plain(struct ask *a, const struct err *err)
 {
     struct vmm *v = a->owner;
-    if (!err && strcmp(a->name, "vmm_pause") == 0)
+    if (!err && strcmp(a->name, "vmm_pause") == 0) {
         v->running = false;
-    if (!err && strcmp(a->name, "vmm_resume") == 0)
+        v->stopped_ns = clock_wall_ns();
+    }
+    if (!err && strcmp(a->name, "vmm_resume") == 0) {
         v->running = true;
+        v->went_on_ns = clock_wall_ns();
+    }
     a->done.plain(a->user, err);
 }
 
@@ -166,6 +171,16 @@ static void ask_plain(const char *name, struct vmm *v,
                       void (*done)(void *user, const struct err *err), void *user)
 {
     ask_new(name, v, answer_plain, user)->done.plain = done;
+}
+
+int64_t vmm_stopped_ns(const struct vmm *v)
+{
+    return v->stopped_ns;
+}
+
+int64_t vmm_went_on_ns(const struct vmm *v)
+{
+    return v->went_on_ns;
 }
 
 void vmm_pause(struct vmm *v, void (*done)(void *user, const struct err *err), void *user)

@@ -38,6 +38,7 @@ struct vmm {
     uint8_t *memory;
     size_t size;
     bool running, ended, background;
+    int64_t stopped_ns, went_on_ns;
 };
 
 struct fakes {
@@ -50,8 +51,10 @@ struct fakes {
     size_t commands_canceled;
     size_t released, swept, boots, starts;
     unsigned refreshes, configures;
-    unsigned syncs; /* so many were asked to write their file systems out */
-    unsigned late;  /* so many answers tell a clock that is behind */
+    unsigned syncs;         /* so many were asked to write their file systems out */
+    unsigned late;          /* so many answers tell a clock that is behind */
+    int64_t slow_ns;        /* answers that tell a clock were told so long ago */
+    int64_t stood_still_ns; /* of the last Configure or Refresh */
 };
 extern struct fakes fakes;
 

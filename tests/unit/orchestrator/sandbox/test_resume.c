@@ -1,7 +1,9 @@
 /* Making a paused sandbox run again. */
 #include "tests/unit/orchestrator/sandbox/world.h"
 
+#include "common/base/clock.h"
 #include "common/base/fileio.h"
+#include "orchestrator/sandbox/guest_identity.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -31,6 +33,64 @@ static void test_memory_and_identity_are_what_they_were(void **state)
     assert_memory_equal(fakes_vmm()->memory + 8192, "written", 7);
     world_kill(w);
     world_assert_empty(w);
+}
+
+#define SLOW_NS 10000000 /* longer than a set clock may be off */
+
+/* The guest's answer waits until it may be this slow. */
+static void connect_slowly(struct world *w)
+{
+    fakes.hold = "Refresh";
+    world_connect(w);
+    while (clock_wall_ns() < fakes_vmm()->went_on_ns + 2 * SLOW_NS)
+        ; /* less than a blink */
+    fakes.slow_ns = SLOW_NS;
+    world_go(w);
+    fakes.slow_ns = 0;
+}
+
+static void test_the_clock_is_moved_on_by_what_it_stood_still(void **state)
+{
+    struct world *w = *state;
+    world_have_sandbox(w);
+    assert_int_equal(fakes.stood_still_ns, 0); /* the template's manifest does not tell */
+    int64_t from = clock_wall_ns();
+    world_pause(w);
+    connect_slowly(w);
+    assert_true(fakes.stood_still_ns > 0 && fakes.stood_still_ns < clock_wall_ns() - from);
+    assert_int_equal(fakes.refreshes, 1);
+    world_kill(w);
+}
+
+static void test_a_clock_that_was_wrong_before_is_set(void **state)
+{
+    struct world *w = *state;
+    world_have_sandbox(w);
+    fakes.slow_ns = SLOW_NS;
+    world_pause(w);
+    fakes.slow_ns = 0;
+    world_connect(w);
+    assert_int_equal(fakes.stood_still_ns, 0);
+    assert_int_equal(fakes.refreshes, 1);
+    /* And then a slow answer tells of a clock that is late. */
+    fakes.slow_ns = SLOW_NS;
+    world_pause(w);
+    fakes.slow_ns = 0;
+    connect_slowly(w);
+    assert_int_equal(fakes.refreshes, 1 + CLOCK_TRIES);
+    world_kill(w);
+}
+
+static void test_a_clock_that_was_moved_wrongly_is_set(void **state)
+{
+    struct world *w = *state;
+    world_have_sandbox(w);
+    world_pause(w);
+    fakes.late = 1;
+    world_connect(w);
+    assert_int_equal(fakes.refreshes, 2);
+    assert_int_equal(fakes.stood_still_ns, 0);
+    world_kill(w);
 }
 
 static void test_a_running_one_is_extended(void **state)
@@ -316,6 +376,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WORLD_TEST(test_memory_and_identity_are_what_they_were),
+        WORLD_TEST(test_the_clock_is_moved_on_by_what_it_stood_still),
+        WORLD_TEST(test_a_clock_that_was_wrong_before_is_set),
+        WORLD_TEST(test_a_clock_that_was_moved_wrongly_is_set),
         WORLD_TEST(test_a_running_one_is_extended),
         WORLD_TEST(test_two_that_connect_share_one_resume),
         WORLD_TEST(test_a_failure_before_it_runs_leaves_it_paused),

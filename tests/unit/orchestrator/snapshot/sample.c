@@ -33,6 +33,7 @@ void sample_manifest(struct snapshot_manifest *m)
         .base_build_id = "b1598156-e7b4-4664-b488-1ec83a639353",
         .memory = { 4096, DIGEST("5"), 100, 7 },
         .state = { 1234, DIGEST("6") },
+        .clock_stopped_ns = 1795888409274397000,
     };
     memset(m->link_secret, 0xa5, sizeof(m->link_secret));
 }

@@ -40,6 +40,23 @@ static void test_what_is_printed_is_parsed(void **state)
     buf_deinit(&text);
 }
 
+static void test_one_without_the_time_is_read(void **state)
+{
+    struct snapshot_manifest m, back;
+    struct buf text = { 0 };
+    struct err err = { 0 };
+    (void)state;
+    sample_manifest(&m);
+    m.clock_stopped_ns = 0;
+    print(&m, &text);
+    struct str s = buf_str(&text);
+    assert_null(memmem(s.p, s.n, "clock_stopped_ns", strlen("clock_stopped_ns")));
+    if (snapshot_manifest_parse(s.p, s.n, &back, &err) < 0)
+        fail_msg("%s", err.msg);
+    assert_memory_equal(&m, &back, sizeof(m));
+    buf_deinit(&text);
+}
+
 /* A change of one byte is refused, or (of a space) changes nothing. */
 static void test_a_flipped_bit_is_found(void **state)
 {
@@ -118,6 +135,9 @@ static void test_parse_is_strict(void **state)
         { "\"size\": 1234", "\"size\": 0", "'state'" },
         { "\"guest_unresponsive\": false", "\"guest_unresponsive\": 0", "'guest_unresponsive'" },
         { "\"filesystem_only\": false", "\"filesystem_only\": true", "'memory'" },
+        { "\"clock_stopped_ns\": 17", "\"clock_stopped_ns\": -17", "'clock_stopped_ns'" },
+        { "\"clock_stopped_ns\": 17", "\"clock_stopped_ns\": 27", "digest" },
+        { "\"clock_stopped_ns\"", "\"clock_stopped\"", "unknown or missing" },
         { "\"tcg\"", "\"tcg\\u0000\"", "no JSON object" },
         { "\"tcg\"", "\"\"", "'accelerator'" },
         { "\"tcg\"", "\"tcg-and-more\"", "'accelerator'" },
@@ -245,6 +265,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_printed_is_parsed),
+        cmocka_unit_test(test_one_without_the_time_is_read),
         cmocka_unit_test(test_a_flipped_bit_is_found),
         cmocka_unit_test(test_parse_is_strict),
         cmocka_unit_test(test_print_refuses_what_no_parser_accepts),

@@ -28,6 +28,7 @@ struct fixture {
     int listener, server; /* the test's ends */
     bool open, ready, lost, closed;
     bool close_on_event, close_on_lost;
+    int64_t at_ns; /* of the last event */
     struct err err;
     char events[256]; /* names, each followed by a space */
     char reason[64];
@@ -43,10 +44,11 @@ static void on_ready(struct qmp *q)
     fixture_of(q)->ready = true;
 }
 
-static void on_event(struct qmp *q, const char *name, const json_t *data)
+static void on_event(struct qmp *q, const char *name, const json_t *data, int64_t at_ns)
 {
     struct fixture *f = fixture_of(q);
     const char *reason = json_string_value(json_object_get(data, "reason"));
+    f->at_ns = at_ns;
     strncat(f->events, name, sizeof(f->events) - strlen(f->events) - 1);
     strncat(f->events, " ", sizeof(f->events) - strlen(f->events) - 1);
     if (reason)
@@ -245,6 +247,33 @@ static void test_execute_returns_the_result(void **state)
     assert_false(f->lost);
 }
 
+static void test_events_carry_their_time(void **state)
+{
+    static const struct {
+        const char *timestamp;
+        int64_t ns;
+    } cases[] = {
+        { "{\"seconds\": 1795888409, \"microseconds\": 274397}", 1795888409274397000 },
+        { "{\"seconds\": 1795888409, \"microseconds\": 1000000}", 0 },
+        { "{\"seconds\": -1, \"microseconds\": -1}", 0 },
+        { "{\"seconds\": 9223372036854775807, \"microseconds\": 0}", 0 },
+        { "{\"seconds\": \"1\"}", 0 },
+        { "7", 0 },
+    };
+    struct fixture *f = *state;
+    char line[160];
+    open_ready(f);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        f->events[0] = '\0';
+        snprintf(line, sizeof(line), "{\"timestamp\": %s, \"event\": \"STOP\"}\r\n",
+                 cases[i].timestamp);
+        say(f, line);
+        while (!f->events[0] && !f->lost)
+            uv_run(&f->loop, UV_RUN_ONCE);
+        assert_int_equal(f->at_ns, cases[i].ns);
+    }
+}
+
 static void test_events_carry_their_data(void **state)
 {
     struct fixture *f = *state;
@@ -256,6 +285,7 @@ static void test_events_carry_their_data(void **state)
     run_until(f, &f->lost);
     assert_string_equal(f->events, "SHUTDOWN ");
     assert_string_equal(f->reason, "guest-panic");
+    assert_int_equal(f->at_ns, 0);
     assert_int_equal(f->err.code, ERR_UNAVAILABLE);
 }
 
@@ -491,6 +521,7 @@ int main(void)
         TEST(test_open_refuses_missing_socket),
         TEST(test_open_negotiates_before_commands),
         TEST(test_execute_returns_the_result),
+        TEST(test_events_carry_their_time),
         TEST(test_events_carry_their_data),
         TEST(test_command_past_its_deadline),
         TEST(test_deadlines_of_several_commands),

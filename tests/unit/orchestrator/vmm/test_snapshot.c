@@ -2,12 +2,15 @@
 #include "snapshot_fixture.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "orchestrator/snapshot/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#define MOMENT_TRIES 100
 
 static void test_clone_runs_on(void **state)
 {
@@ -66,6 +69,26 @@ static void test_order_is_kept(void **state)
     vmm_save(r.v, on_saved, &again);
     expect_error(&again, ERR_PRECONDITION, "not stopped");
     assert_string_equal(vm_ask(&r, "get"), "of the template");
+    vm_destroy(&r);
+}
+
+static void test_when_it_stood_still_is_known(void **state)
+{
+    static struct vm_run r;
+    int64_t stopped = 0;
+    (void)state;
+    clone_up(&r, "moments");
+    int64_t began = vmm_went_on_ns(r.v);
+    assert_true(began > 0 && began < clock_wall_ns());
+    for (int i = 0; i < MOMENT_TRIES && !stopped; i++) { /* a busy host may be too slow to tell */
+        int64_t from = clock_wall_ns() / 1000 * 1000;
+        pause_vm(&r);
+        stopped = vmm_stopped_ns(r.v);
+        assert_true(!stopped || (stopped >= from && stopped < clock_wall_ns()));
+        resume_vm(&r);
+        assert_true(vmm_went_on_ns(r.v) >= stopped && vmm_went_on_ns(r.v) <= clock_wall_ns());
+    }
+    assert_true(stopped > began);
     vm_destroy(&r);
 }
 
@@ -353,6 +376,7 @@ int main(int argc, char **argv)
         TEST(test_clone_runs_on),
         TEST(test_a_waiting_vmm_has_written_no_memory),
         TEST(test_order_is_kept),
+        TEST(test_when_it_stood_still_is_known),
         TEST(test_clones_do_not_see_each_other),
         TEST(test_waiting_vmm_is_jailed),
         TEST(test_switch_of_a_running_vm_keeps_data),
