@@ -2,6 +2,7 @@
 #include "orchestrator/vmm/qemu/probe.h"
 #include "orchestrator/vmm/qemu/vm.h"
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "orchestrator/vmm/qemu/args.h"
 #include "orchestrator/vmm/qemu/tsc.h"
@@ -28,7 +29,8 @@ const char *vmm_end_name(enum vmm_end end)
 }
 
 /* Decide on the accelerator, by trying. */
-static int choose_accelerator(struct vmm_driver *d, const char *accel, struct err *err)
+static int choose_accelerator(struct vmm_driver *d, const char *accel, int64_t query_ns,
+                              struct err *err)
 {
     struct err why = { 0 };
     if (strcmp(accel, "tcg") == 0) {
@@ -37,7 +39,7 @@ static int choose_accelerator(struct vmm_driver *d, const char *accel, struct er
         return err_set(err, ERR_INVALID, EINVAL, "accelerator \"%s\" is none of auto, kvm, tcg",
                        accel);
     } else if (probe_guest_run(d->program, d->machines[VMM_BOARD_PC], &d->means, true,
-                               PROBE_KVM_DEADLINE_MS, &why) == 0) {
+                               probe_kvm_deadline_ms(query_ns), &why) == 0) {
         d->host.kvm = true;
     } else if (strcmp(accel, "kvm") == 0) {
         return err_set(err, ERR_PRECONDITION, ENODEV, "KVM was asked for and does not work: %s",
@@ -83,6 +85,7 @@ static int describe(struct vmm_driver *d, struct err *err)
 static int probe(struct vmm_driver *d, const struct vmm_driver_options *o, struct err *err)
 {
     int rc = 0;
+    int64_t asked_ns;
     if (!o->program)
         rc = probe_program(d->program, err);
     else if (!str_copy(str_of(o->program), d->program, sizeof(d->program)))
@@ -92,10 +95,11 @@ static int probe(struct vmm_driver *d, const struct vmm_driver_options *o, struc
     jail_probe(&d->means);
     jail_weakness(&d->means, d->host.weakness, sizeof(d->host.weakness));
     rc = probe_version(d->program, &d->means, d->host.version, sizeof(d->host.version), err);
+    asked_ns = clock_mono_ns();
     if (rc == 0)
         rc = probe_machines(d->program, &d->means, d->machines, err);
     if (rc == 0)
-        rc = choose_accelerator(d, o->accel ? o->accel : "auto", err);
+        rc = choose_accelerator(d, o->accel ? o->accel : "auto", clock_mono_ns() - asked_ns, err);
     if (rc == 0)
         rc = describe(d, err);
     return rc;

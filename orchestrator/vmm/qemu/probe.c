@@ -153,6 +153,11 @@ int probe_machines(const char *program, const struct jail_means *means,
                    qemu_boards[VMM_BOARD_PC].types[0]);
 }
 
+unsigned probe_kvm_deadline_ms(int64_t query_ns)
+{
+    return PROBE_KVM_DEADLINE_MS + (unsigned)(query_ns / 1000000) * PROBE_KVM_QUERIES_LONG;
+}
+
 /* The boot disk in memory. */
 static int make_disk(void)
 {

@@ -180,6 +180,14 @@ static void test_machines_fit(void **state)
     assert_true(vmm_machine_fits("microvm", "microvm tsc=2000000"));
 }
 
+static void test_a_slow_host_has_more_time(void **state)
+{
+    (void)state;
+    assert_int_equal(probe_kvm_deadline_ms(0), 5000);
+    assert_int_equal(probe_kvm_deadline_ms(100 * 1000000LL), 6000);
+    assert_int_equal(probe_kvm_deadline_ms(PROBE_QUERY_DEADLINE_MS * 1000000LL), 605000);
+}
+
 static void test_auto_finds_an_accelerator(void **state)
 {
     char program[PATH_MAX];
@@ -199,7 +207,7 @@ static void test_auto_finds_an_accelerator(void **state)
     assert_int_equal(strstr(host.machine[VMM_BOARD_PC], TSC_MARK) == NULL, host.kvm);
     assert_true(host.kvm || strncmp(host.machine[VMM_BOARD_MICRO], "microvm tsc=", 12) == 0);
     assert_true(vmm_machine_fits(host.machine[VMM_BOARD_MICRO], host.machine[VMM_BOARD_MICRO]));
-    assert_true(took < PROBE_KVM_DEADLINE_MS + 2 * PROBE_QUERY_DEADLINE_MS);
+    assert_true(took < probe_kvm_deadline_ms(took * 1000000) + 2 * PROBE_QUERY_DEADLINE_MS);
     /* What auto found is what asking for KVM finds. */
     int rc = new_driver("kvm", NULL, &host, &err);
     assert_int_equal(rc == 0, host.kvm);
@@ -233,6 +241,7 @@ int main(void)
         cmocka_unit_test(test_guest_that_ends_otherwise_does_not_run),
         cmocka_unit_test(test_the_tsc_is_measured),
         cmocka_unit_test(test_machines_fit),
+        cmocka_unit_test(test_a_slow_host_has_more_time),
         cmocka_unit_test(test_auto_finds_an_accelerator),
         cmocka_unit_test(test_driver_refuses),
     };
