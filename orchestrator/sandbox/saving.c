@@ -8,6 +8,8 @@
 #include "orchestrator/sandbox/guest_identity.h"
 #include "orchestrator/snapshot/durable.h"
 #include "orchestrator/snapshot/host_check.h"
+#include "orchestrator/snapshot/pages.h"
+#include "orchestrator/snapshot/parallel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,15 +25,13 @@ void saving_init(struct saving *s)
     *s = (struct saving){ .state_fd = -1 };
 }
 
-static int check_space(const struct saving *s, const char *data_dir, struct err *err)
+static int check_space(const struct saving *s, uint64_t bytes, struct err *err)
 {
+    const char *data_dir = s->own->sb.host->config->data_dir;
     struct statvfs fs;
-    uint64_t bytes = 0;
     if (statvfs(data_dir, &fs) < 0)
         return err_set(err, ERR_INTERNAL, errno, "cannot look at %s: %s", data_dir,
                        strerror(errno));
-    if (memory_dirty_bytes(&s->memory, &bytes, err) < 0)
-        return -EIO;
     uint64_t need_mb = (bytes >> 20) + DISK_RESERVED_MB;
     uint64_t have_mb = (uint64_t)fs.f_bavail * fs.f_frsize >> 20;
     if (have_mb >= need_mb)
@@ -61,20 +61,20 @@ static void fill_manifest(struct saving *s, const char *snapshot_id)
     m->clock_stopped_ns = guest_clock_stopped_ns(own);
 }
 
-/* The machine that the snapshot is of. On a worker. */
+/* The machine that the snapshot is of. */
 static int describe_machine(struct saving *s)
 {
     struct snapshot_manifest *m = &s->manifest;
     const struct vmm_driver *driver = s->own->sb.host->driver;
     struct image_manifest image;
     enum vmm_board board;
-    if (image_manifest_load(s->own->image_dir, &image, &s->err) < 0)
+    if (image_manifest_load(s->own->image_dir, &image, &s->beside_err) < 0)
         return -EIO;
     snprintf(m->kernel, sizeof(m->kernel), "%s", image.kernel.sha256);
     snapshot_digest_text(image.cmdline, m->cmdline);
     board = image_board(&image);
     snapshot_digest_text(vmm_devices_text(driver, board), m->devices);
-    return snapshot_describe_host(m, vmm_host_of(s->own->sb.vmm), board, &s->err);
+    return snapshot_describe_host(m, vmm_host_of(s->own->sb.vmm), board, &s->beside_err);
 }
 
 int saving_prepare(struct saving *s, struct sandbox_own *own, const char *snapshot_id,
@@ -87,8 +87,6 @@ int saving_prepare(struct saving *s, struct sandbox_own *own, const char *snapsh
     snapshot_folder(own->sb.host, snapshot_id, s->dir);
     int rc = vmm_memory(own->sb.vmm, &s->memory, err);
     if (rc == 0)
-        rc = check_space(s, own->sb.host->config->data_dir, err);
-    if (rc == 0)
         fill_manifest(s, snapshot_id);
     return rc;
 }
@@ -97,7 +95,9 @@ int saving_prepare(struct saving *s, struct sandbox_own *own, const char *snapsh
 static void capture(uv_work_t *work)
 {
     struct saving *s = container_of(work, struct saving, work);
-    memory_capture(&s->memory, &s->copy, &s->err);
+    uint64_t bytes = 0;
+    if (memory_dirty_bytes(&s->memory, &bytes, &s->err) == 0 && check_space(s, bytes, &s->err) == 0)
+        memory_capture(&s->memory, &s->copy, &s->err);
 }
 
 /* With its name, and that of an overlay that was put on it. */
@@ -110,34 +110,57 @@ static int sync_disk(const char *path, struct err *err)
     return 0;
 }
 
-static int write_snapshot(struct saving *s, int dirfd)
+static void write_memory(struct saving *s)
 {
     bool on_zeros = s->manifest.base_build_id[0] == '\0';
-    int rc = describe_machine(s);
-    if (rc == 0)
-        rc = snapshot_put_state(dirfd, s->state_fd, &s->manifest, &s->err);
-    if (rc == 0 && s->copy)
-        rc = memory_write(s->copy, dirfd, SNAPSHOT_FILE_MEMORY, on_zeros, &s->manifest.memory,
-                          &s->err);
-    else if (rc == 0)
-        rc = memory_save(&s->memory, dirfd, SNAPSHOT_FILE_MEMORY, on_zeros, &s->manifest.memory,
-                         &s->err);
-    return rc;
+    struct memory_file *out = &s->manifest.memory;
+    struct page_set set = { 0 };
+    if (s->copy)
+        memory_write(s->copy, s->dirfd, SNAPSHOT_FILE_MEMORY, on_zeros, out, &s->err);
+    else if (pages_scan(&s->memory, &set, &s->err) == 0 &&
+             check_space(s, set.pages * PAGE_BYTES, &s->err) == 0)
+        memory_save_pages(&s->memory, &set, s->dirfd, SNAPSHOT_FILE_MEMORY, on_zeros, out, &s->err);
+    page_set_deinit(&set);
+}
+
+/* What waits for the disk, or is one thread's work: beside the memory it takes no time. */
+static void write_rest(struct saving *s)
+{
+    if (sync_disk(s->disk, &s->beside_err) == 0 && describe_machine(s) == 0)
+        snapshot_put_state(s->dirfd, s->state_fd, &s->manifest, &s->beside_err);
+}
+
+static void (*const parts[])(struct saving *s) = { write_memory, write_rest };
+
+static void write_part(void *user)
+{
+    struct saving *s = user;
+    size_t i;
+    while ((i = s->parts++) < ARRAY_LEN(parts))
+        parts[i](s);
+}
+
+static void write_snapshot(struct saving *s)
+{
+    if (snapshot_begin(s->dir, &s->dirfd, &s->err) < 0)
+        return;
+    parallel_run(ARRAY_LEN(parts), write_part, s);
+    if (!s->err.code)
+        s->err = s->beside_err;
+    if (s->err.code)
+        snapshot_abort(s->dir, s->dirfd);
+    else
+        s->begun = snapshot_commit(s->dir, s->dirfd, &s->manifest, &s->err) == 0;
 }
 
 /* On a worker. */
 static void write_all(uv_work_t *work)
 {
     struct saving *s = container_of(work, struct saving, work);
-    int dirfd = -1;
-    if (sync_disk(s->disk, &s->err) < 0 || !s->dir[0])
-        return;
-    if (snapshot_begin(s->dir, &dirfd, &s->err) < 0)
-        return;
-    if (write_snapshot(s, dirfd) < 0)
-        snapshot_abort(s->dir, dirfd);
+    if (s->dir[0])
+        write_snapshot(s);
     else
-        s->begun = snapshot_commit(s->dir, dirfd, &s->manifest, &s->err) == 0;
+        sync_disk(s->disk, &s->err);
 }
 
 static void on_done(uv_work_t *work, int status)

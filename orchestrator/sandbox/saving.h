@@ -6,6 +6,8 @@
 #include "orchestrator/snapshot/memory.h"
 #include "orchestrator/snapshot/snapshot.h"
 
+#include <stdatomic.h>
+
 struct saving {
     struct sandbox_own *own;
     uv_work_t work;
@@ -16,19 +18,21 @@ struct saving {
     struct memory_copy *copy; /* memory that was copied while the VM stood still, or NULL */
     struct snapshot_manifest manifest;
     bool begun;
-    struct err err;
+    atomic_uint parts; /* that were begun, of what is written at once */
+    int dirfd;         /* of the snapshot on its way */
+    struct err err, beside_err;
     void (*done)(void *user, const struct err *err);
     void *user;
 };
 
 void saving_init(struct saving *s);
 
-/* What will be written for `own`: a snapshot of that id (NULL: none, the disk alone). Refuses with
- * ERR_EXHAUSTED when the disk has no room for the guest's memory. */
+/* What will be written for `own`: a snapshot of that id (NULL: none, the disk alone). */
 int saving_prepare(struct saving *s, struct sandbox_own *own, const char *snapshot_id,
                    struct err *err);
 
-/* Copy the stopped VM's memory, so that it can go on before it is written. done from the loop. */
+/* Copy the stopped VM's memory, so that it can go on before it is written. done from the loop, with
+ * ERR_UNAVAILABLE when the disk has no room for it; so it is when it is written without a copy. */
 void saving_capture(struct saving *s, void (*done)(void *user, const struct err *err), void *user);
 
 /* Write and sync everything, on a worker; done from the loop. */

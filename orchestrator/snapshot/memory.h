@@ -24,6 +24,7 @@ struct memory_file {
 };
 
 struct memory_copy; /* dirty pages, copied */
+struct page_set;    /* which they are; see pages.h */
 
 /* How much of the RAM was written since the VM's start. */
 int memory_dirty_bytes(const struct vmm_memory *m, uint64_t *bytes, struct err *err);
@@ -36,12 +37,15 @@ void memory_copy_free(struct memory_copy *c);
 /*
  * Make the file `name`, 0600, of a copy, or of a stopped VM. on_zeros: the RAM's base is zeros, so
  * zero pages are left out. ERR_EXHAUSTED when the disk is full. On failure there is no file. The
- * file is on its way to the disk, not durable: snapshot_commit() sees to that.
+ * file is on its way to the disk, not durable: snapshot_commit() sees to that. memory_save_pages()
+ * is for who has looked already which pages are dirty.
  */
 int memory_write(const struct memory_copy *c, int dirfd, const char *name, bool on_zeros,
                  struct memory_file *out, struct err *err);
 int memory_save(const struct vmm_memory *m, int dirfd, const char *name, bool on_zeros,
                 struct memory_file *out, struct err *err);
+int memory_save_pages(const struct vmm_memory *m, const struct page_set *set, int dirfd,
+                      const char *name, bool on_zeros, struct memory_file *out, struct err *err);
 
 /*
  * Write the file's pages into the RAM of a VM that waits for its state and has the same base. A VMM

@@ -184,10 +184,16 @@ int memory_save(const struct vmm_memory *m, int dirfd, const char *name, bool on
                 struct memory_file *out, struct err *err)
 {
     struct page_set set = { 0 };
-    struct writer w = { .set = &set, .vm = m, .ram_size = m->size, .on_zeros = on_zeros };
     int rc = pages_scan(m, &set, err);
     if (rc == 0)
-        rc = create(&w, dirfd, name, out, err);
+        rc = memory_save_pages(m, &set, dirfd, name, on_zeros, out, err);
     page_set_deinit(&set);
     return rc;
+}
+
+int memory_save_pages(const struct vmm_memory *m, const struct page_set *set, int dirfd,
+                      const char *name, bool on_zeros, struct memory_file *out, struct err *err)
+{
+    struct writer w = { .set = set, .vm = m, .ram_size = m->size, .on_zeros = on_zeros };
+    return create(&w, dirfd, name, out, err);
 }
