@@ -127,18 +127,16 @@ static void load_base(uv_work_t *work)
 {
     struct base_load *l = container_of(work, struct base_load, work);
     struct snapshot_manifest *m = malloc(sizeof(*m));
-    int dirfd = -1, state_fd = -1;
+    int dirfd = -1;
     if (!m) {
         err_fill(&l->err, ERR_EXHAUSTED, "out of memory reading the template's snapshot");
         return;
     }
-    if (snapshot_open(l->dir, m, &dirfd, &state_fd, &l->err) == 0)
+    if (snapshot_open(l->dir, m, &dirfd, NULL, &l->err) == 0)
         memory_load(dirfd, SNAPSHOT_FILE_MEMORY, &m->memory, (uint64_t)m->memory_mb << 20, &l->fd,
                     &l->err);
     if (dirfd >= 0)
         close(dirfd);
-    if (state_fd >= 0)
-        close(state_fd);
     free(m);
 }
 
@@ -228,7 +226,6 @@ static void read_files(uv_work_t *work)
     struct opening *o = container_of(work, struct opening, work);
     struct source *s = o->source;
     struct image_manifest image;
-    int dirfd = -1, state_fd = -1;
     if (image_manifest_load(s->build.base_dir, &image, &o->err) < 0)
         return;
     image_boot_files(s->build.base_dir, &image, &s->boot, s->rootfs);
@@ -239,13 +236,8 @@ static void read_files(uv_work_t *work)
         no_snapshot(s, &o->err);
         return;
     }
-    if (!s->snapshot_dir[0])
-        return;
-    snapshot_open(s->snapshot_dir, &s->manifest, &dirfd, &state_fd, &o->err);
-    if (dirfd >= 0)
-        close(dirfd);
-    if (state_fd >= 0)
-        close(state_fd);
+    if (s->snapshot_dir[0])
+        snapshot_open(s->snapshot_dir, &s->manifest, NULL, NULL, &o->err);
 }
 
 static void on_files(uv_work_t *work, int status)

@@ -31,7 +31,8 @@ void snapshot_abort(const char *dir, int dirfd);
  * Open a snapshot: its manifest, parsed; its directory, for memory_apply() or memory_load(); its
  * device state, checked against its digest and at offset 0 (-1 when it is of the file system only).
  * ERR_NOT_FOUND when there is none; ERR_DATA_LOSS says what is damaged. A damaged snapshot stays as
- * it is, to be looked at. dirfd and state_fd may be NULL; the caller closes what it gets.
+ * it is, to be looked at. dirfd and state_fd may be NULL, and the device state is not looked at
+ * then; the caller closes what it gets.
  */
 int snapshot_open(const char *dir, struct snapshot_manifest *out, int *dirfd, int *state_fd,
                   struct err *err);

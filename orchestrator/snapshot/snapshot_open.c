@@ -65,7 +65,7 @@ int snapshot_open(const char *dir, struct snapshot_manifest *out, int *dirfd, in
         return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_INTERNAL, errno,
                        "cannot open the snapshot %s: %s", dir, strerror(errno));
     int rc = load_manifest(dir, out, err);
-    if (rc == 0 && !out->filesystem_only)
+    if (rc == 0 && state_fd && !out->filesystem_only)
         rc = open_state(dir, at, out, &state, err);
     if (rc < 0)
         return rc;

@@ -120,6 +120,22 @@ static void test_commit_and_open(void **state)
     assert_int_equal(tempdir_count(&dir, "."), 0);
 }
 
+/* Whose digest takes time: who needs the manifest alone does not pay for it. */
+static void test_a_device_state_is_looked_at_when_it_is_asked_for(void **state)
+{
+    struct snapshot_manifest m, got;
+    struct err err = { 0 };
+    int device_state = -1;
+    (void)state;
+    const char *path = make_good("one", &m);
+    tempdir_write(&dir, "one/state", "damaged");
+    assert_int_equal(snapshot_open(path, &got, NULL, NULL, &err), 0);
+    assert_memory_equal(&m, &got, sizeof(m));
+    assert_true(snapshot_open(path, &got, NULL, &device_state, &err) < 0);
+    assert_int_equal(err.code, ERR_DATA_LOSS);
+    assert_int_equal(snapshot_remove(path, &err), 0);
+}
+
 static void test_a_file_system_alone(void **state)
 {
     struct snapshot_manifest m, got;
@@ -279,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commit_and_open),
+        cmocka_unit_test(test_a_device_state_is_looked_at_when_it_is_asked_for),
         cmocka_unit_test(test_a_file_system_alone),
         cmocka_unit_test(test_abort_and_leftovers),
         cmocka_unit_test(test_each_fault_point_leaves_nothing),
