@@ -309,7 +309,7 @@ static void on_record(void *user, const struct err *err)
 static void start_record(struct create *op)
 {
     struct sandbox *sb = &op->own->sb;
-    sb->started_ns = clock_wall_ns();
+    sb->started_ns = op->own->run_began_ns = clock_wall_ns();
     sb->end_ns = sb->started_ns + (int64_t)op->timeout_s * 1000000000;
     sandbox_save(op->own, "running", on_record, op);
 }
@@ -379,7 +379,7 @@ static void finish(struct create *op)
         sandbox_unref(sb);
     } else {
         sm_move(&sb->sm, SANDBOX_RUNNING);
-        sandbox_running(sb);
+        sandbox_runs_on(sb);
         sandbox_event(sb, SANDBOX_EVENT_RUNNING, NULL, NULL);
         log_info("sandbox created", LOG_STR("sandbox_id", sb->id),
                  LOG_STR("template", sb->template_id));

@@ -251,12 +251,6 @@ size_t sandbox_host_count(struct sandbox_host *h, const char *team_id)
     return n;
 }
 
-void sandbox_running(struct sandbox *sb)
-{
-    own_of(sb)->run_began_ns = clock_wall_ns();
-    sandbox_runs_on(sb);
-}
-
 void sandbox_runs_on(struct sandbox *sb)
 {
     list_push_back(&sb->host->running, &sb->node);

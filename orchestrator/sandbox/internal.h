@@ -122,8 +122,7 @@ void sandbox_read_lifecycle(struct sandbox *sb);
 
 /* host.c */
 struct sandbox_own *sandbox_alloc(struct sandbox_host *h, const char *id);
-void sandbox_running(struct sandbox *sb); /* its longest life begins; list it */
-void sandbox_runs_on(struct sandbox *sb); /* list it again, arm the expiry */
+void sandbox_runs_on(struct sandbox *sb); /* list it, arm the expiry */
 int slot_take(struct sandbox_host *h, int wanted);
 void slot_give(struct sandbox_own *own);
 uid_t slot_uid(const struct sandbox_host *h, int slot);

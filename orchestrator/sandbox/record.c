@@ -68,6 +68,7 @@ void sandbox_save(struct sandbox_own *own, const char *state,
     row->filesystem_only = sb->filesystem_only;
     row->unresponsive = sb->unresponsive_at_pause;
     row->create_timeout_s = sb->create_timeout_s;
+    row->run_began_ns = own->run_began_ns;
     row->paused_ns = strcmp(state, "paused") == 0 ? sb->end_ns : 0;
     snprintf(row->id, sizeof(row->id), "%s", sb->id);
     snprintf(row->team_id, sizeof(row->team_id), "%s", sb->team_id);

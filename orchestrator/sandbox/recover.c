@@ -204,7 +204,7 @@ static void on_resumed(void *user, const struct err *err)
     struct recover *r = TAKE(own->recover);
     guest_link_set_vm_running(sb->link, true);
     sm_move(&sb->sm, SANDBOX_RUNNING);
-    sandbox_running(sb);
+    sandbox_runs_on(sb);
     if (was_resumed(own))
         sandbox_resumed(own);
     if (err) {
@@ -354,6 +354,7 @@ static void fill(struct sandbox_own *own, const struct store_sandbox *row)
     snprintf(own->layer_id, sizeof(own->layer_id), "%s", row->layer_id);
     snprintf(own->parent_layer_id, sizeof(own->parent_layer_id), "%s", row->layer_parent_id);
     sb->create_timeout_s = row->create_timeout_s;
+    own->run_began_ns = row->run_began_ns;
     sandbox_read_lifecycle(sb);
     sb->secure = row->secure;
     sandbox_make_tokens(sb, !row->private_traffic);

@@ -169,7 +169,8 @@ static void on_restored(void *user, const struct err *err)
 
 static void set_times(struct resume *op)
 {
-    op->own->sb.end_ns = clock_wall_ns() + op->timeout_s * 1000000000;
+    op->own->run_began_ns = clock_wall_ns();
+    op->own->sb.end_ns = op->own->run_began_ns + op->timeout_s * 1000000000;
 }
 
 static void on_recorded(void *user, const struct err *err)
@@ -337,7 +338,7 @@ static void settle(struct resume *op)
                  op->not_flushed.msg);
     sandbox_resumed(op->own);
     sm_move(&sb->sm, SANDBOX_RUNNING);
-    sandbox_running(sb);
+    sandbox_runs_on(sb);
     sandbox_event(sb, SANDBOX_EVENT_RESUMED, op->reboot ? "reboot" : NULL, detail);
     log_info("sandbox resumed", LOG_STR("sandbox_id", sb->id), LOG_INT("reboot", op->reboot));
 }

@@ -11,7 +11,7 @@
     "id, team_id, template_id, build_id, alias, envd_version, state, started_ns, end_ns, vcpus,"   \
     " memory_mb, disk_mb, secure, private_traffic, metadata, config, vmm_pid, vmm_start_ticks,"    \
     " link_secret, uid, run_dir, envs, layer_id, base_build_id, snapshot_id, paused_ns,"           \
-    " filesystem_only, unresponsive, create_timeout_s, key_id"
+    " filesystem_only, unresponsive, create_timeout_s, key_id, run_began_ns"
 
 /* Whether this is the moment that counts for the template, which a resume is not: 1, 0, -errno. */
 static int begins_to_run(struct db *db, const struct store_sandbox *sb, struct err *err)
@@ -60,8 +60,8 @@ static int put_row(struct db *db, const struct store_sandbox *sb, struct err *er
     return db_run(db, err,
                   "REPLACE INTO sandboxes (" SANDBOX_COLUMNS
                   ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-                  " ?, ?, ?, ?, ?, ?, ?)",
-                  "sssssssiiiiiiissiibisssssiiiis", sb->id, sb->team_id, sb->template_id,
+                  " ?, ?, ?, ?, ?, ?, ?, ?)",
+                  "sssssssiiiiiiissiibisssssiiiisi", sb->id, sb->team_id, sb->template_id,
                   sb->build_id, sb->alias, sb->envd_version, sb->state, sb->started_ns, sb->end_ns,
                   (int64_t)sb->vcpus, (int64_t)sb->memory_mb, (int64_t)sb->disk_mb,
                   (int64_t)sb->secure, (int64_t)sb->private_traffic, object_or_empty(sb->metadata),
@@ -70,7 +70,7 @@ static int put_row(struct db *db, const struct store_sandbox *sb, struct err *er
                   sb->run_dir, object_or_empty(sb->envs), db_reference(sb->layer_id),
                   db_reference(sb->base_build_id), sb->snapshot_id, sb->paused_ns,
                   (int64_t)sb->filesystem_only, (int64_t)sb->unresponsive,
-                  (int64_t)sb->create_timeout_s, sb->key_id);
+                  (int64_t)sb->create_timeout_s, sb->key_id, sb->run_began_ns);
 }
 
 static int put(struct db *db, const struct store_sandbox *sb, struct err *err)
@@ -120,7 +120,7 @@ static int read_sandbox(sqlite3_stmt *st, struct store_sandbox *sb, struct err *
         !db_column_text(st, 23, sb->base_build_id, sizeof(sb->base_build_id)) ||
         !db_column_text(st, 24, sb->snapshot_id, sizeof(sb->snapshot_id)) ||
         !db_column_text(st, 29, sb->key_id, sizeof(sb->key_id)) ||
-        !db_column_text(st, 30, sb->layer_parent_id, sizeof(sb->layer_parent_id)) || !secret ||
+        !db_column_text(st, 31, sb->layer_parent_id, sizeof(sb->layer_parent_id)) || !secret ||
         sqlite3_column_bytes(st, 18) != SANDBOX_SECRET_SIZE)
         return db_damaged("sandboxes", err);
     sb->started_ns = sqlite3_column_int64(st, 7);
@@ -141,6 +141,7 @@ static int read_sandbox(sqlite3_stmt *st, struct store_sandbox *sb, struct err *
     sb->filesystem_only = sqlite3_column_int(st, 26) != 0;
     sb->unresponsive = sqlite3_column_int(st, 27) != 0;
     sb->create_timeout_s = (unsigned)sqlite3_column_int64(st, 28);
+    sb->run_began_ns = sqlite3_column_int64(st, 30);
     return 0;
 }
 

@@ -37,7 +37,8 @@ struct store_sandbox {
     bool filesystem_only;               /* paused without memory */
     bool unresponsive;                  /* its guest did not answer before the pause */
     unsigned create_timeout_s;          /* what it was created with */
-    char key_id[ID_UUID_SIZE];          /* the API key that created it; empty: none */
+    int64_t run_began_ns;      /* it was made or resumed: its longest life counts from it */
+    char key_id[ID_UUID_SIZE]; /* the API key that created it; empty: none */
 };
 
 /* Write a sandbox, new or changed, in one transaction. When it becomes "running" for the first time

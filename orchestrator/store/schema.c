@@ -94,6 +94,11 @@ static const char *const steps[DB_VERSION] = {
     "ALTER TABLE deaths ADD COLUMN actor TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE deaths ADD COLUMN console TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE deaths ADD COLUMN facts TEXT NOT NULL DEFAULT '';",
+
+    /* 3. The longest life of a sandbox counts from when it was made or resumed. Of those that were
+     * on record nobody knows when that was. */
+    "ALTER TABLE sandboxes ADD COLUMN run_began_ns INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE sandboxes SET run_began_ns = CAST(strftime('%s', 'now') AS INTEGER) * 1000000000;",
 };
 
 /* The team that keys are of when nothing else is said. */

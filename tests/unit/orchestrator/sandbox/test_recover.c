@@ -28,6 +28,29 @@ static void test_a_running_one_is_adopted(void **state)
     assert_int_equal(tempdir_count(&w->dir, "layers"), 2);
 }
 
+/* Or else each start of a daemon would give it another. */
+static void test_its_longest_life_goes_on(void **state)
+{
+    struct world *w = *state;
+    struct err err;
+    world_have_sandbox(w);
+    int64_t began = own_of(w->made)->run_began_ns;
+    assert_true(began > 0);
+    assert_int_equal(world_number(w, "SELECT run_began_ns FROM sandboxes"), began);
+    change("UPDATE sandboxes SET run_began_ns = run_began_ns - 3000000000000");
+    world_restart(w);
+    world_recover(w);
+    struct sandbox *sb = sandbox_find(w->host, w->id, NULL);
+    assert_int_equal(own_of(sb)->run_began_ns, began - INT64_C(3000000000000));
+    assert_true(sandbox_set_timeout(sb, 3000, false, &err) < 0);
+    assert_int_equal(sandbox_set_timeout(sb, 300, false, &err), 0);
+    world_pause(w);
+    world_connect(w);
+    assert_int_equal(w->err.code, ERR_OK);
+    assert_true(own_of(sb)->run_began_ns >= began);
+    assert_true(world_number(w, "SELECT run_began_ns FROM sandboxes") >= began);
+}
+
 static void test_a_stop_waits_for_the_rows_of_a_recovery(void **state)
 {
     static const char *const steps[] = { FAKE_STORE, "vmm_adopt", "vmm_resume" };
@@ -287,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WORLD_TEST(test_a_running_one_is_adopted),
+        WORLD_TEST(test_its_longest_life_goes_on),
         WORLD_TEST(test_a_stop_waits_for_the_rows_of_a_recovery),
         WORLD_TEST(test_one_whose_vm_is_gone_is_ended),
         WORLD_TEST(test_a_paused_one_stays_paused),

@@ -103,6 +103,7 @@ static void test_put_keeps_what_a_paused_one_needs(void **state)
     sb.paused_ns = 4000;
     sb.filesystem_only = true;
     sb.create_timeout_s = 300;
+    sb.run_began_ns = 301;
     assert_int_equal(db_sandbox_put(db, &sb, &err), 0);
 
     struct seen seen = { 0 };
@@ -117,6 +118,7 @@ static void test_put_keeps_what_a_paused_one_needs(void **state)
     assert_string_equal(seen.last.key_id, "key-1");
     assert_int_equal(seen.last.paused_ns, 4000);
     assert_int_equal(seen.last.create_timeout_s, 300);
+    assert_int_equal(seen.last.run_began_ns, 301);
     assert_true(seen.last.filesystem_only);
     assert_false(seen.last.unresponsive);
 

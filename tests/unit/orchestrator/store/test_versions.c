@@ -58,6 +58,8 @@ static void check_sandbox(void *user, const struct store_sandbox *sb)
     assert_string_equal(sb->config, "{\"autoPause\":true}");
     assert_int_equal(sb->vmm_pid, 77);
     assert_int_equal(sb->vmm_start_ticks, 78);
+    assert_true(sb->run_began_ns >
+                INT64_C(1700000000) * 1000000000); /* now, for want of a better */
     assert_int_equal(sb->uid, 1001);
     assert_string_equal(sb->run_dir, "/run/i1");
     /* What it had no word for. */
