@@ -103,6 +103,16 @@ static void link_cut(struct guest_link *l)
         io_close(&conn->fd.io, false);
 }
 
+/* Give the session up, and of a virtio-serial port not the connection: QEMU would tell the guest
+ * that its host has gone, and a copy that was saved like that once more that it has one. */
+static void link_hush(struct guest_link *l)
+{
+    if (l->address.opener != LINK_VIRTIO_SERIAL || !l->conn)
+        link_cut(l);
+    else if (l->session)
+        http2_session_abort(TAKE(l->session), ECONNRESET);
+}
+
 /* Try again later. */
 static void link_pause(struct guest_link *l)
 {
@@ -135,7 +145,7 @@ static void link_quieted(struct guest_link *l, int rc)
     void (*done)(void *, int) = l->quiesce_done;
     void *user = l->quiesce_user;
     l->quiesce_done = NULL;
-    link_cut(l);
+    link_hush(l);
     timer_off(l);
     sm_move(&l->sm, LINK_QUIET);
     tell_down(l);
@@ -499,6 +509,7 @@ void guest_link_resume(struct guest_link *l)
 {
     if (sm_state(&l->sm) != LINK_QUIET)
         return;
+    link_cut(l);
     l->pause_ms = LINK_PAUSE_MIN_MS;
     l->ack_ms = LINK_ACK_FIRST_MS;
     sm_move(&l->sm, LINK_PAUSE);

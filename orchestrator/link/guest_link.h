@@ -83,7 +83,8 @@ enum guest_link_end { GUEST_LINK_END_TOLD, GUEST_LINK_END_UNTOLD };
 /* End the session in order: no new streams, a PING; done(0) when the guest answered and the session
  * ended, done(-ETIMEDOUT) after timeout_ms (then the session is cut), another negative errno when
  * it broke meanwhile, -ENOTCONN when there was none. done comes once, never from inside. The link
- * stays down until guest_link_resume(), which may be called after done. */
+ * stays down until guest_link_resume(), which may be called after done. The connection to a
+ * virtio-serial port stays open meanwhile. */
 void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, enum guest_link_end end,
                         void (*done)(void *user, int rc), void *user);
 void guest_link_resume(struct guest_link *l);

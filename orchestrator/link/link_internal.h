@@ -57,7 +57,7 @@ struct guest_link {
     void *user;
 
     struct sm sm;
-    struct link_conn *conn;        /* NULL in PAUSE, QUIET, CLOSED */
+    struct link_conn *conn;        /* NULL in PAUSE, CLOSED; may be in QUIET */
     struct http2_session *session; /* UP, DRAINING */
     uv_timer_t timer;              /* the pause, or the deadline of the state */
     uint64_t timer_from, timer_left;

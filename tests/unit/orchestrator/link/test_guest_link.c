@@ -211,7 +211,8 @@ static void test_quiesce_ends_the_session_in_order(void **state)
     assert_int_equal(many[0].errnum, 0); /* what was under way came to its end */
     assert_int_equal(many[0].received, 500000);
     assert_int_equal(host.downs, 1);
-    LOOP_UNTIL(&t, !vm.client);
+    test_loop_settle(&t);
+    assert_non_null(vm.client); /* the guest is told of no end */
 
     quiesce(10000); /* nothing to end */
     assert_int_equal(quiesce_rc, -ENOTCONN);
@@ -235,6 +236,24 @@ static void test_quiesce_that_the_guest_is_not_told_of(void **state)
         guest_link_resume(host.l);
         fake_host_assert_alive(&host, &t);
     }
+    quiesce_end = GUEST_LINK_END_TOLD;
+}
+
+/* What still comes on a connection that was kept is nobody's, and it may end at any time. */
+static void test_a_quiet_link_loses_its_connection(void **state)
+{
+    (void)state;
+    quiesce_end = GUEST_LINK_END_UNTOLD;
+    quiesce(10000);
+    assert_int_equal(quiesce_rc, 0);
+    fake_vm_hang_up(&vm);
+    test_loop_settle(&t);
+    assert_int_equal(host.downs, 1);
+    guest_link_resume(host.l);
+    fake_host_assert_alive(&host, &t);
+    assert_int_equal(vm.clients, 2);
+    quiesce(10000); /* and then it is closed */
+    assert_int_equal(quiesce_rc, 0);
     quiesce_end = GUEST_LINK_END_TOLD;
 }
 
@@ -277,6 +296,7 @@ int main(void)
         CASE(test_last_byte_that_begins_the_secret_is_not_kept),
         CASE(test_quiesce_ends_the_session_in_order),
         CASE(test_quiesce_that_the_guest_is_not_told_of),
+        CASE(test_a_quiet_link_loses_its_connection),
         CASE(test_quiesce_of_a_silent_guest_ends_in_time),
         CASE(test_quiesce_of_a_guest_that_answers_nothing_but_runs),
     };
