@@ -34,9 +34,10 @@ struct envd {
     char sandbox_id[64];
     char template_id[64];
     struct process_registry *processes;
-    struct watch_registry *watches;         /* envd/filesystem; made when first needed */
-    struct envd_link *link;                 /* NULL on a host */
-    struct on_restore *on_restore;          /* envd/guest: executables that run; NULL: none */
+    struct watch_registry *watches; /* envd/filesystem; made when first needed */
+    struct envd_link *link;         /* NULL on a host */
+    struct on_restore *on_restore;  /* envd/guest: executables that run; NULL: none */
+    bool no_on_restore;             /* a rehearsal found none, and no Configure came since */
     const struct identity_files *unwritten; /* envd/guest: see identity_settle(); NULL: none */
     /* Directories of the cgroups that processes are put into; -1 where there are none. */
     int cgroup_user, cgroup_ptys;

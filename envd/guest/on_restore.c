@@ -120,9 +120,12 @@ static void on_deadline(uv_timer_t *timer)
     cut(container_of(timer, struct on_restore, timer), "the time is up");
 }
 
-bool on_restore_wanted(const struct envd *e, const char *dir)
+bool on_restore_wanted(struct envd *e, const char *dir, bool rehearsal)
 {
-    return e->on_restore || access(dir, F_OK) == 0;
+    bool known_none = e->no_on_restore && !rehearsal;
+    bool there = !known_none && access(dir, F_OK) == 0;
+    e->no_on_restore = rehearsal && !there;
+    return e->on_restore || there;
 }
 
 bool on_restore_start(struct envd *e, const char *dir, unsigned deadline_ms,

@@ -12,8 +12,10 @@
 #define ON_RESTORE_DEADLINE_MS 2000 /* for all of them together */
 #define ON_RESTORE_FILES_MAX   64
 
-/* Whether there may be something to run, or something still runs. */
-bool on_restore_wanted(const struct envd *e, const char *dir);
+/* Whether there may be something to run, or something still runs. What a rehearsal has looked up is
+ * good for the Configure that follows it: a guest that has no name yet runs nobody's code, and the
+ * path's lookup is 4 ms of a cold guest. */
+bool on_restore_wanted(struct envd *e, const char *dir, bool rehearsal);
 
 /*
  * Run every executable regular file of `dir` whose name does not begin with a dot, one after the

@@ -111,7 +111,7 @@ static void on_configure(struct rpc_call *call, ProtobufCMessage *msg)
         reply_configured(call);
         return;
     }
-    if (on_restore_wanted(e, ON_RESTORE_DIR) && !r->rehearsal) {
+    if (on_restore_wanted(e, ON_RESTORE_DIR, r->rehearsal) && !r->rehearsal) {
         struct configure *c = calloc(1, sizeof(*c));
         identity_write_files(e, &named.files);
         if (c && on_restore_start(e, ON_RESTORE_DIR, ON_RESTORE_DEADLINE_MS, on_restore_done, c)) {

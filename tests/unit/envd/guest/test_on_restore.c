@@ -106,6 +106,25 @@ static void test_nothing_to_run(void **state)
     expect_out(f, "");
 }
 
+/* What a rehearsal has found not to be there counts once. */
+static void test_a_rehearsal_looks_for_the_next_one(void **state)
+{
+    struct fixture *f = *state;
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof(dir), "%s", tempdir_path(&f->root, "later"));
+    assert_false(on_restore_wanted(&f->envd, dir, false));
+    assert_false(on_restore_wanted(&f->envd, dir, true));
+    assert_int_equal(mkdir(dir, 0755), 0);
+    assert_false(on_restore_wanted(&f->envd, dir, false));
+    assert_true(on_restore_wanted(&f->envd, dir, false));
+    assert_true(on_restore_wanted(&f->envd, dir, true));
+    assert_true(on_restore_wanted(&f->envd, dir, false));
+    assert_int_equal(rmdir(dir), 0);
+    assert_false(on_restore_wanted(&f->envd, dir, true));
+    assert_int_equal(mkdir(dir, 0755), 0);
+    assert_true(on_restore_wanted(&f->envd, dir, true));
+}
+
 static void test_runs_by_name_one_after_the_other(void **state)
 {
     struct fixture *f = *state;
@@ -166,6 +185,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_nothing_to_run),
+        CASE(test_a_rehearsal_looks_for_the_next_one),
         CASE(test_runs_by_name_one_after_the_other),
         CASE(test_one_that_hangs_is_killed),
         CASE(test_another_identity_ends_the_first_run),
