@@ -257,7 +257,7 @@ static int open_all(struct daemon *d, struct err *err)
     }
     if (!d->host || !d->api || !d->proxy)
         return err_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    return 0;
+    return api_load(d->api, err);
 }
 
 static void watch_signal(struct daemon *d, uv_signal_t *handle, int signum)

@@ -19,6 +19,11 @@ struct api *api_new(const struct api_options *options)
     return api;
 }
 
+int api_load(struct api *api, struct err *err)
+{
+    return idempotency_load(&api->idempotency, api->o.store, err);
+}
+
 struct http_acceptor *api_acceptor(struct api *api)
 {
     return &api->acceptor;

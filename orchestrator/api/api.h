@@ -18,6 +18,9 @@ struct api_options { /* all borrowed for the api's life */
 /* NULL when memory is out. */
 struct api *api_new(const struct api_options *options);
 
+/* Read what earlier daemons wrote. Blocking; before serving and before the store has jobs. */
+int api_load(struct api *api, struct err *err);
+
 /* For the listener. */
 struct http_acceptor *api_acceptor(struct api *api);
 

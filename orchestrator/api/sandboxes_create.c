@@ -86,6 +86,11 @@ static void create(struct api_call *c, struct sandbox_spec *spec)
         api_fail_err(c, &err);
     } else if (idempotency_begin(c)) {
         /* It goes on when the client leaves; the sandbox then lives until its timeout. */
+        struct store_create_key key;
+        if (c->idempotent) {
+            idempotency_record(c, &key);
+            spec->create_key = &key;
+        }
         api_call_ref(c);
         sandbox_create(c->api->o.host, spec, on_created, c);
     }

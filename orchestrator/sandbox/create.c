@@ -79,6 +79,7 @@ struct create {
     bool has_spare;
     unsigned timeout_s, clock_tries;
     char template_ref[TEMPLATE_REF_MAX + 1];
+    struct store_create_key create_key; /* no key: none */
     struct sandbox_timings timings;
     enum sandbox_operation kind;
     int64_t began_ns, phase_began;
@@ -302,6 +303,7 @@ static void on_record(void *user, const struct err *err)
 {
     struct create *op = user;
     op->recorded = !err;
+    op->own->create_key = NULL;
     charge(op, SANDBOX_PHASE_SAVE);
     step_done(op, CREATE_DONE, err);
 }
@@ -311,6 +313,7 @@ static void start_record(struct create *op)
     struct sandbox *sb = &op->own->sb;
     sb->started_ns = op->own->run_began_ns = clock_wall_ns();
     sb->end_ns = sb->started_ns + (int64_t)op->timeout_s * 1000000000;
+    op->own->create_key = op->create_key.key[0] ? &op->create_key : NULL;
     sandbox_save(op->own, "running", on_record, op);
 }
 
@@ -355,7 +358,7 @@ static void undo_record(struct create *op)
     struct store_death death = { .sandbox_id = op->own->sb.id,
                                  .team_id = op->own->sb.team_id,
                                  .when_ns = clock_wall_ns(),
-                                 .reason = "create_failed",
+                                 .reason = DEATH_OF_CREATE,
                                  .detail = op->err.msg };
     store_sandbox_end(op->host->store, &death, on_record_undone, op);
 }
@@ -374,7 +377,7 @@ static void finish(struct create *op)
                  LOG_STR("reason", op->err.msg));
         sm_move(&sb->sm, SANDBOX_ENDED);
         if (op->announced)
-            sandbox_event(sb, SANDBOX_EVENT_ENDED, "create_failed", op->err.msg);
+            sandbox_event(sb, SANDBOX_EVENT_ENDED, DEATH_OF_CREATE, op->err.msg);
         op->done(op->user, NULL, &op->timings, &op->err);
         sandbox_unref(sb);
     } else {
@@ -549,6 +552,8 @@ void sandbox_create(struct sandbox_host *h, const struct sandbox_spec *spec,
     sandbox_write_lifecycle(sb);
     sandbox_make_tokens(sb, spec->allow_public_traffic);
     snprintf(op->template_ref, sizeof(op->template_ref), "%s", spec->template_ref);
+    if (spec->create_key)
+        op->create_key = *spec->create_key;
     create_begin(op);
 }
 

@@ -89,6 +89,8 @@ struct sandbox_own {
     bool clock_right;            /* the guest's, when it was last asked to become quiet */
     int64_t clock_moved_ns;      /* when it went on, if its clock was moved on then; else 0 */
     struct merge *merge;         /* of its layers, or NULL */
+    const struct store_create_key
+        *create_key; /* the record that is being written has it, or NULL */
     enum sandbox_transition transition;
     void *operation;                                               /* of that */
     struct list waiters;                                           /* struct transition_waiter */

@@ -82,6 +82,7 @@ void sandbox_save(struct sandbox_own *own, const char *state,
     snprintf(row->state, sizeof(row->state), "%s", state);
     snprintf(row->run_dir, sizeof(row->run_dir), "%s", own->run_dir);
     snprintf(row->layer_parent_id, sizeof(row->layer_parent_id), "%s", own->parent_layer_id);
+    row->create_key = own->create_key;
     memcpy(row->link_secret, own->link_secret, sizeof(row->link_secret));
     if (sb->vmm) {
         row->vmm_pid = vmm_record(sb->vmm)->pid;

@@ -76,6 +76,8 @@ struct sandbox {
     struct list node;
 };
 
+struct store_create_key;
+
 /* Who asks, for records: "key e2b_ab...12", "deadline", "traffic". Borrowed for the call. */
 struct sandbox_spec { /* a checked create request; all borrowed for the call */
     const char *team_id;
@@ -87,6 +89,7 @@ struct sandbox_spec { /* a checked create request; all borrowed for the call */
     json_t *metadata, *envs; /* objects of strings, or NULL */
     json_t *config;          /* kept and echoed, or NULL */
     const char *actor;
+    const struct store_create_key *create_key; /* written with its first record; or NULL */
 };
 
 /* ERR_NOT_FOUND unknown template, ERR_EXHAUSTED at the limit, ... done once, never from inside; the

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 #define DB_FILE    "sandpit.db"
-#define DB_VERSION 3
+#define DB_VERSION 4
 
 /* How long a statement waits for another process's transaction before it fails with -EBUSY. */
 #define DB_BUSY_MS 10000

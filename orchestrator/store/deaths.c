@@ -1,5 +1,6 @@
 #include "orchestrator/store/deaths.h"
 
+#include "orchestrator/store/create_keys_internal.h"
 #include "orchestrator/store/statement.h"
 
 #include <errno.h>
@@ -54,6 +55,8 @@ static int end(struct db *db, const struct store_death *d, struct err *err)
                 head(d->reason, reason, DEATH_REASON_MAX), tail(d->detail, DEATH_DETAIL_MAX),
                 head(d->actor, actor, DEATH_ACTOR_MAX), tail(d->console, DEATH_CONSOLE_MAX),
                 head(d->facts, facts, DEATH_FACTS_MAX));
+    if (rc == 0 && strcmp(reason, DEATH_OF_CREATE) == 0)
+        rc = create_key_forget(db, d->sandbox_id, err);
     if (rc == 0)
         rc = db_run(db, err, "DELETE FROM deaths WHERE ended_ns < ?", "i",
                     d->when_ns - DEATH_KEPT_NS);

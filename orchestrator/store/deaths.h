@@ -14,6 +14,9 @@
 
 /* Of each text at most so many bytes are kept: the first of the short ones, the last of those that
  * grow at their end. A character is never cut in two. */
+/* The reason of a create that was undone after it had been written down. */
+#define DEATH_OF_CREATE "create_failed"
+
 #define DEATH_REASON_MAX  64
 #define DEATH_ACTOR_MAX   64
 #define DEATH_FACTS_MAX   1024

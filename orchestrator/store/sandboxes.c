@@ -1,6 +1,7 @@
 #include "orchestrator/store/sandboxes.h"
 
 #include "common/base/fault.h"
+#include "orchestrator/store/create_keys_internal.h"
 #include "orchestrator/store/layers_internal.h"
 #include "orchestrator/store/statement.h"
 
@@ -85,6 +86,8 @@ static int put(struct db *db, const struct store_sandbox *sb, struct err *err)
         rc = put_layer(db, sb, err);
     if (rc == 0)
         rc = put_row(db, sb, err);
+    if (rc == 0 && sb->create_key)
+        rc = create_key_put(db, sb->create_key, sb->id, err);
     if (rc || !begins)
         return rc;
     return db_run(db, err,

@@ -2,6 +2,7 @@
 #ifndef ORCHESTRATOR_STORE_SANDBOXES_H
 #define ORCHESTRATOR_STORE_SANDBOXES_H
 
+#include "orchestrator/store/create_keys.h"
 #include "orchestrator/store/db.h"
 #include "orchestrator/store/ids.h"
 
@@ -39,6 +40,8 @@ struct store_sandbox {
     unsigned create_timeout_s;          /* what it was created with */
     int64_t run_began_ns;      /* it was made or resumed: its longest life counts from it */
     char key_id[ID_UUID_SIZE]; /* the API key that created it; empty: none */
+    /* To be written with it; NULL: none, or it is on record. Borrowed until it is written. */
+    const struct store_create_key *create_key;
 };
 
 /* Write a sandbox, new or changed, in one transaction. When it becomes "running" for the first time

@@ -99,6 +99,14 @@ static const char *const steps[DB_VERSION] = {
      * on record nobody knows when that was. */
     "ALTER TABLE sandboxes ADD COLUMN run_began_ns INTEGER NOT NULL DEFAULT 0;"
     "UPDATE sandboxes SET run_began_ns = CAST(strftime('%s', 'now') AS INTEGER) * 1000000000;",
+
+    /* 4. No reference to the sandbox: it may end before its key is forgotten. */
+    "CREATE TABLE create_keys ("
+    "  team_id TEXT NOT NULL, key TEXT NOT NULL, request BLOB NOT NULL,"
+    "  sandbox_id TEXT NOT NULL, created_ns INTEGER NOT NULL,"
+    "  PRIMARY KEY (team_id, key)) STRICT;"
+    "CREATE INDEX create_keys_sandbox ON create_keys(sandbox_id);"
+    "CREATE INDEX create_keys_created ON create_keys(created_ns);",
 };
 
 /* The team that keys are of when nothing else is said. */

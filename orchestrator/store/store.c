@@ -116,6 +116,15 @@ int store_sandbox_load(struct store *s, void (*each)(void *user, const struct st
     return db_sandbox_load(s->db, each, user, err);
 }
 
+int store_create_key_load(struct store *s, int64_t since_ns,
+                          void (*each)(void *user, const struct store_create_key *key,
+                                       const char *sandbox_id),
+                          void *user, struct err *err)
+{
+    assert(!s->current);
+    return db_create_key_list(s->db, since_ns, each, user, err);
+}
+
 void store_run(struct store *s, struct store_job *job)
 {
     assert(job->work && job->done && !uv_is_closing((uv_handle_t *)&s->kick));

@@ -92,6 +92,12 @@ void store_death_find(struct store *s, const char *sandbox_id, const char *team_
 int store_sandbox_load(struct store *s, void (*each)(void *user, const struct store_sandbox *sb),
                        void *user, struct err *err);
 
+/* As db_create_key_list() has it; blocking: call before serving. */
+int store_create_key_load(struct store *s, int64_t since_ns,
+                          void (*each)(void *user, const struct store_create_key *key,
+                                       const char *sandbox_id),
+                          void *user, struct err *err);
+
 /* Run what is queued, then close the database and free the store; then closed(user), from the
  * loop. Jobs may still be queued by the done callbacks of others until it has closed. */
 void store_close(struct store *s, void (*closed)(void *user), void *user);

@@ -1,9 +1,15 @@
 """The life of a sandbox through the Python client: create, find, list, time, kill."""
+import contextlib
 import datetime
+import http.client
+import signal
+import threading
 import uuid
 
 import pytest
+from boxes import Box
 from conftest import wait_for
+from faults import Faults, require_fault_points
 
 
 def test_template_names(daemon):
@@ -143,3 +149,53 @@ def test_an_idempotency_key_makes_one_sandbox(daemon):
             Sandbox.create(timeout=61, idempotency_key=key)
     finally:
         first.kill()
+
+
+def test_an_idempotency_key_makes_one_sandbox_though_the_daemon_dies(own_daemon, tmp_path):
+    require_fault_points()
+    faults = Faults(tmp_path)
+    d = own_daemon(env={**faults.env, "SANDPIT_POOL_HOT": "0", "SANDPIT_POOL_WAITING": "0"})
+
+    def ask(timeout=600):
+        status, answer, _ = d.api("POST", "/v2/sandboxes",
+                                  {"templateID": "base", "timeout": timeout},
+                                  headers={"Idempotency-Key": "once"})
+        return status, answer
+
+    def ask_in_vain():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            ask()
+
+    def listed():
+        return [s["sandboxID"] for s in d.api("GET", "/v2/sandboxes")[1]]
+
+    # Killed before the sandbox is on record: it is none, and the key is free.
+    asked = threading.Thread(target=ask_in_vain)
+    with faults.holding(d, "create.record") as wait:
+        asked.start()
+        wait()
+        d.stop(signal.SIGKILL)
+    asked.join()
+    d.start()
+    assert listed() == []
+
+    # Killed after: the key is this sandbox's.
+    status, first = ask()
+    assert status == 201
+    d.stop(signal.SIGKILL)
+    d.start()
+    status, again = ask()
+    assert status == 201 and again == first
+    assert listed() == [first["sandboxID"]]
+    assert Box(d, again).works()
+    assert ask(601)[0] == 422
+
+    assert Box(d, first).pause()[0] == 204
+    assert ask() == (201, first)
+    assert Box(d, first).kill() == 204
+    assert ask()[0] == 409
+    d.stop(signal.SIGKILL)
+    d.start()
+    status, answer = ask()
+    assert (status, answer["error_code"]) == (409, "idempotency_outcome_unknown")
+    assert listed() == []

@@ -195,6 +195,7 @@ void sandbox_create(struct sandbox_host *h, const struct sandbox_spec *spec,
     snprintf(h->asked.actor, sizeof(h->asked.actor), "%s", spec->actor);
     snprintf(h->asked.team_id, sizeof(h->asked.team_id), "%s", spec->team_id);
     snprintf(h->asked.template_ref, sizeof(h->asked.template_ref), "%s", spec->template_ref);
+    h->asked.create_key = spec->create_key ? *spec->create_key : (struct store_create_key){ 0 };
     h->asked.envs = json_incref(spec->envs);
     h->asked.metadata = json_incref(spec->metadata);
     h->asked.config = json_incref(spec->config);

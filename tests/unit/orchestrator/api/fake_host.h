@@ -38,7 +38,8 @@ struct sandbox_host {
         char actor[64]; /* of the last operation of any kind */
         char team_id[TEAM_ID_SIZE];
         char template_ref[256];
-        json_t *envs, *metadata, *config; /* owned, or NULL */
+        json_t *envs, *metadata, *config;   /* owned, or NULL */
+        struct store_create_key create_key; /* no key: none */
     } asked;
 
     /* What the last pause, connect, snapshot or fork was asked. */

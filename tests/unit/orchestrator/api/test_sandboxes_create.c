@@ -1,6 +1,8 @@
 #include "world.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/sha256.h"
 #include "common/http/listener.h"
 
 #include <string.h>
@@ -422,6 +424,71 @@ static void test_one_with_the_same_key_waits(void **state)
     assert_int_equal(w->host.count, 1);
 }
 
+/* The record that the daemon wrote with a sandbox which BODY asked for. */
+static void write_key(struct world *w, const char *key, const char *sandbox_id)
+{
+    static const char asked[] = "/v2/sandboxes\n{\"templateID\":\"base\",\"timeout\":77}";
+    struct err err;
+    struct store_template t;
+    struct store_build build;
+    struct db *db;
+    struct store_create_key row = { .when_ns = clock_wall_ns() };
+    memcpy(row.team_id, w->team_id, sizeof(row.team_id));
+    snprintf(row.key, sizeof(row.key), "%s", key);
+    sha256(asked, strlen(asked), row.request);
+    assert_int_equal(db_open(&db, w->dir, &err), 0);
+    assert_int_equal(db_template_resolve(db, w->team_id, "base", &t, &build, &err), 0);
+    struct store_sandbox sb = { .state = "running", .create_key = &row };
+    snprintf(sb.id, sizeof(sb.id), "%s", sandbox_id);
+    memcpy(sb.team_id, w->team_id, sizeof(sb.team_id));
+    memcpy(sb.template_id, t.id, sizeof(sb.template_id));
+    memcpy(sb.build_id, build.id, sizeof(sb.build_id));
+    if (db_sandbox_put(db, &sb, &err))
+        fail_msg("%s", err.msg);
+    db_close(db);
+}
+
+static void test_a_key_of_an_earlier_daemon_makes_nothing(void **state)
+{
+    struct world *w = *state;
+    struct err err;
+    struct reply r;
+    char first[64], again[64];
+    assert_int_equal(ask_keyed(w, w->key, "another", BODY, first), 201);
+    write_key(w, "of-one-that-lives", first);
+    write_key(w, "of-one-that-ended", "ithathasended");
+    assert_int_equal(api_load(w->api, &err), 0);
+    assert_int_equal(ask_keyed(w, w->key, "of-one-that-lives", BODY, again), 201);
+    assert_string_equal(first, again);
+    assert_int_equal(ask_keyed(w, w->key, "of-one-that-lives", "{\"templateID\":\"base\"}", again),
+                     422);
+    int fd = send_keyed(w, w->key, "of-one-that-ended", BODY);
+    world_receive(w, fd, &r);
+    close(fd);
+    assert_int_equal(r.status, 409);
+    assert_string_equal(text_of(&r, "error_code"), "idempotency_outcome_unknown");
+    assert_non_null(strstr(text_of(&r, "message"), "ithathasended"));
+    reply_free(&r);
+    assert_int_equal(w->host.count, 1);
+    assert_int_equal(ask_keyed(w, w->other_key, "of-one-that-lives", BODY, again), 201);
+    assert_int_equal(w->host.count, 2);
+}
+
+/* What the daemon writes is what it asks for later. */
+static void test_the_record_of_a_key_is_the_requests(void **state)
+{
+    struct world *w = *state;
+    char id[64];
+    assert_int_equal(ask_keyed(w, w->key, "a-key", BODY, id), 201);
+    const struct store_create_key *key = &w->host.asked.create_key;
+    assert_string_equal(key->key, "a-key");
+    assert_string_equal(key->team_id, w->team_id);
+    uint8_t request[SHA256_SIZE];
+    static const char asked[] = "/v2/sandboxes\n{\"templateID\":\"base\",\"timeout\":77}";
+    sha256(asked, strlen(asked), request);
+    assert_memory_equal(key->request, request, sizeof(request));
+}
+
 static void test_a_failure_may_be_tried_again_with_its_key(void **state)
 {
     struct world *w = *state;
@@ -451,6 +518,8 @@ int main(void)
         WORLD_TEST(test_a_key_makes_one_sandbox),
         WORLD_TEST(test_a_key_that_cannot_be_is_refused),
         WORLD_TEST(test_one_with_the_same_key_waits),
+        WORLD_TEST(test_a_key_of_an_earlier_daemon_makes_nothing),
+        WORLD_TEST(test_the_record_of_a_key_is_the_requests),
         WORLD_TEST(test_a_failure_may_be_tried_again_with_its_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
