@@ -216,6 +216,15 @@ static const char *set_max_per_team(struct config *c, const char *value)
     return NULL;
 }
 
+static const char *set_max_paused_per_team(struct config *c, const char *value)
+{
+    uint64_t n;
+    if (!number(value, 0, CONFIG_MAX_PAUSED, &n))
+        return "a number from 0 (no limit) to 1000000";
+    c->max_paused_per_team = (unsigned)n;
+    return NULL;
+}
+
 static const char *set_pool_hot(struct config *c, const char *value)
 {
     uint64_t n;
@@ -332,6 +341,9 @@ static const struct setting settings[] = {
     { "disk-mb", "N", "of a sandbox, virtual (4096)", set_disk, true },
     { "max-sandboxes", "N", "at once (as many as the memory allows)", set_max_sandboxes },
     { "max-per-team", "N", "at once, of one team (no limit of its own)", set_max_per_team },
+    { "max-paused-per-team", "N",
+      "paused sandboxes and snapshots of one team (by the disk's size; 0: no limit)",
+      set_max_paused_per_team },
     { "pool-hot", "N", "restored VMs kept ready, for each template in use (1)", set_pool_hot },
     { "pool-waiting", "N", "VMM processes kept waiting, for each template in use (1)",
       set_pool_waiting },
@@ -359,6 +371,7 @@ void config_defaults(struct config *c)
         .accel = "auto",
         .memory_mb = 512,
         .disk_mb = 4096,
+        .max_paused_per_team = CONFIG_FROM_DISK,
         .pool_hot = 1,
         .pool_waiting = 1,
         .default_timeout_s = 300,

@@ -16,6 +16,10 @@
 #define CONFIG_VMM_MEMORY_MIN_MB 128
 #define CONFIG_VMM_PIDS_MIN      96
 
+/* Paused sandboxes and snapshots of one team. */
+#define CONFIG_MAX_PAUSED 1000000
+#define CONFIG_FROM_DISK  UINT_MAX /* as many as the data directory's file system suggests */
+
 #define CONFIG_NO_PORT (-1)
 
 #define CONFIG_MAX_SPARES 64 /* of each kind, for each template */
@@ -29,25 +33,26 @@ struct config {
     uint16_t node_port;            /* 5008; of the node service with TLS; 0: any free one */
     /* Files in PEM; empty, all three: no listener but the data directory's socket. */
     char node_tls_cert[PATH_MAX], node_tls_key[PATH_MAX], node_tls_ca[PATH_MAX];
-    char domain[256];           /* localhost:3002; "none": answers carry null */
-    bool domain_set;            /* told by the operator; else it follows proxy_port */
-    bool ephemeral;             /* kill every sandbox on exit */
-    char accel[8];              /* auto, kvm, tcg */
-    unsigned vcpus;             /* of a sandbox; 0: 1 under TCG, 2 with KVM */
-    unsigned memory_mb;         /* 512 */
-    uint64_t disk_mb;           /* 4096 */
-    unsigned max_sandboxes;     /* 0: from the host's memory */
-    unsigned max_per_team;      /* at once; 0: no limit of its own */
-    unsigned pool_hot;          /* restored VMs kept ready, for each template in use; 1 */
-    unsigned pool_waiting;      /* VMM processes kept waiting; 1 */
-    unsigned default_timeout_s; /* 300; of v2 creates */
-    unsigned max_lifetime_s;    /* 86400 */
-    char cgroup[128];           /* where VMMs get control groups: "auto", "none", or a path */
-    unsigned vmm_memory_mb;     /* of a VMM beside twice its guest's memory, 512; 0: no limit */
-    unsigned vmm_pids;          /* threads of a VMM, 256; 0: no limit */
-    unsigned vmm_cpus;          /* of a VMM beside its virtual ones, 1; 0: no limit */
-    uint32_t uid_base;          /* first uid for VMMs, 200000; needs root */
-    bool jail;                  /* own uid per VMM; false only without root */
+    char domain[256];             /* localhost:3002; "none": answers carry null */
+    bool domain_set;              /* told by the operator; else it follows proxy_port */
+    bool ephemeral;               /* kill every sandbox on exit */
+    char accel[8];                /* auto, kvm, tcg */
+    unsigned vcpus;               /* of a sandbox; 0: 1 under TCG, 2 with KVM */
+    unsigned memory_mb;           /* 512 */
+    uint64_t disk_mb;             /* 4096 */
+    unsigned max_sandboxes;       /* 0: from the host's memory */
+    unsigned max_per_team;        /* at once; 0: no limit of its own */
+    unsigned max_paused_per_team; /* and snapshots; 0: no limit; CONFIG_FROM_DISK */
+    unsigned pool_hot;            /* restored VMs kept ready, for each template in use; 1 */
+    unsigned pool_waiting;        /* VMM processes kept waiting; 1 */
+    unsigned default_timeout_s;   /* 300; of v2 creates */
+    unsigned max_lifetime_s;      /* 86400 */
+    char cgroup[128];             /* where VMMs get control groups: "auto", "none", or a path */
+    unsigned vmm_memory_mb;       /* of a VMM beside twice its guest's memory, 512; 0: no limit */
+    unsigned vmm_pids;            /* threads of a VMM, 256; 0: no limit */
+    unsigned vmm_cpus;            /* of a VMM beside its virtual ones, 1; 0: no limit */
+    uint32_t uid_base;            /* first uid for VMMs, 200000; needs root */
+    bool jail;                    /* own uid per VMM; false only without root */
     char log_level[8];
 };
 

@@ -9,13 +9,15 @@
 #include <errno.h>
 
 /*
- * A full disk is the host's trouble: nothing that a slower client would mend. And a guest that does
- * not answer is busy: 409 would tell the clients that it is paused already.
+ * A full disk is the host's trouble: nothing that a slower client would mend, while a team that
+ * keeps too much can make room. And a guest that does not answer is busy: 409 would tell the
+ * clients that it is paused already.
  */
 static void fail(struct api_call *c, const struct err *err)
 {
     bool deaf = err->reason && strcmp(err->reason, SANDBOX_REASON_UNRESPONSIVE) == 0;
-    if (err->code == ERR_EXHAUSTED || deaf)
+    bool theirs = err->reason && strcmp(err->reason, SANDBOX_REASON_TEAM_KEEPS) == 0;
+    if ((err->code == ERR_EXHAUSTED && !theirs) || deaf)
         api_fail_err_as(c, 503, err);
     else
         api_fail_sandbox(c, err);

@@ -1,8 +1,9 @@
 /*
  * Create a sandbox:
  *
- *   TEMPLATE -> SOURCE -> TURN -> RESTORE -> CONFIGURE -> [CLOCK ->] RECORD -> DONE
+ *   ADMIT -> TEMPLATE -> SOURCE -> TURN -> RESTORE -> CONFIGURE -> [CLOCK ->] RECORD -> DONE
  *
+ * ADMIT     its team does not keep too much already (kept.h)
  * TEMPLATE  look up what the reference stands for
  * SOURCE    its files, and its memory once for all its sandboxes
  * TURN      of many at once a few go on, in order (turns.h). One that gets a hot spare has next to
@@ -27,6 +28,7 @@
 #include "common/base/log.h"
 #include "orchestrator/sandbox/cold_boot.h"
 #include "orchestrator/sandbox/guest_identity.h"
+#include "orchestrator/sandbox/kept.h"
 #include "orchestrator/sandbox/pool.h"
 #include "orchestrator/sandbox/restore.h"
 
@@ -35,6 +37,7 @@
 #include <unistd.h>
 
 enum create_state {
+    CREATE_ADMIT,
     CREATE_TEMPLATE,
     CREATE_SOURCE,
     CREATE_TURN,
@@ -51,6 +54,7 @@ enum create_state {
 
 #define UNDO SM_TO(CREATE_UNDO_VMM)
 static const struct sm_rule rules[CREATE_NR] = {
+    [CREATE_ADMIT] = { "admit", SM_TO(CREATE_TEMPLATE) | UNDO },
     [CREATE_TEMPLATE] = { "template", SM_TO(CREATE_SOURCE) | UNDO },
     [CREATE_SOURCE] = { "source", SM_TO(CREATE_TURN) | UNDO },
     [CREATE_TURN] = { "turn", SM_TO(CREATE_RESTORE) | SM_TO(CREATE_BOOT) | UNDO },
@@ -73,6 +77,7 @@ struct create {
     struct source *source;
     struct deferred step;
     struct guest_call *call;
+    struct kept_check kept;
     struct err err;
     bool recorded;
     bool announced; /* the event log has it */
@@ -120,7 +125,8 @@ static void blame_host(struct err *err)
 /* The step of the current state has ended, well or not. */
 static void step_done(struct create *op, enum create_state next, const struct err *err)
 {
-    bool found = sm_state(&op->sm) != CREATE_TEMPLATE || !err;
+    unsigned state = sm_state(&op->sm);
+    bool found = state > CREATE_TEMPLATE || (state == CREATE_TEMPLATE && !err);
     if (err && err->code && !op->err.code)
         op->err = *err;
     if (found)
@@ -140,6 +146,11 @@ static void on_source(void *user, struct source *source, const struct err *err)
     struct create *op = user;
     op->source = source;
     step_done(op, CREATE_TURN, err);
+}
+
+static void on_admitted(struct kept_check *k, const struct err *err)
+{
+    step_done(container_of(k, struct create, kept), CREATE_TEMPLATE, err);
 }
 
 static void on_template(void *user, const struct store_build *build, const struct err *err)
@@ -398,9 +409,9 @@ static void finish(struct create *op)
 }
 
 static const char *const fault_names[CREATE_NR] = {
-    [CREATE_TEMPLATE] = "create.template",   [CREATE_RESTORE] = "create.restore",
-    [CREATE_CONFIGURE] = "create.configure", [CREATE_CLOCK] = "create.clock",
-    [CREATE_RECORD] = "create.record",
+    [CREATE_ADMIT] = "create.admit",     [CREATE_TEMPLATE] = "create.template",
+    [CREATE_RESTORE] = "create.restore", [CREATE_CONFIGURE] = "create.configure",
+    [CREATE_CLOCK] = "create.clock",     [CREATE_RECORD] = "create.record",
 };
 
 /* Start the current state's one asynchronous step. */
@@ -416,6 +427,11 @@ static void run(struct create *op)
         return;
     }
     switch (state) {
+    case CREATE_ADMIT:
+        /* A fork asked for all its children. */
+        if (op->source || kept_check(op->host, op->own->sb.team_id, &op->kept, on_admitted))
+            step_done(op, CREATE_TEMPLATE, NULL);
+        break;
     case CREATE_TEMPLATE:
         if (op->source)
             step_done(op, CREATE_SOURCE, NULL);
@@ -526,7 +542,7 @@ static void create_begin(struct create *op)
 {
     struct sandbox_host *h = op->host;
     list_push_back(&h->creating, &op->node);
-    sm_init(&op->sm, "create", op->own->sb.id, rules, CREATE_TEMPLATE);
+    sm_init(&op->sm, "create", op->own->sb.id, rules, CREATE_ADMIT);
     if (h->draining)
         err_fill(&op->err, ERR_UNAVAILABLE, "this node is draining: it takes no new sandboxes");
     else if (sandbox_host_admit(h, op->own->sb.team_id, &op->err) == 0 &&

@@ -5,6 +5,7 @@
 #include "orchestrator/sandbox/checkpoint.h"
 
 #include "common/base/clock.h"
+#include "orchestrator/sandbox/kept.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@ struct fork_child {
 struct fork {
     struct store_job job;
     struct deferred refused;
+    struct kept_check kept;
     struct sandbox_host *host;
     struct sandbox *parent;
     struct checkpoint *checkpoint;
@@ -119,6 +121,27 @@ static void on_refused(struct deferred *d)
     free(f);
 }
 
+static void begin(struct fork *f)
+{
+    f->host->busy++;
+    f->host->forks++;
+    checkpoint_start(f->parent, true, false, on_publish, on_saved, f);
+}
+
+static void on_admitted(struct kept_check *k, const struct err *err)
+{
+    struct fork *f = container_of(k, struct fork, kept);
+    struct sandbox *sb = f->parent;
+    if (err)
+        f->err = *err;
+    if (!err && !checkpoint_refused(f->host, sb, sb->id, &f->err)) {
+        begin(f);
+        return;
+    }
+    on_refused(&f->refused);
+    sandbox_unref(sb);
+}
+
 void sandbox_fork(struct sandbox_host *h, const char *id, const char *team_id, unsigned timeout_s,
                   unsigned count, const char *actor, sandbox_forked_cb done, void *user)
 {
@@ -145,8 +168,7 @@ void sandbox_fork(struct sandbox_host *h, const char *id, const char *team_id, u
         defer(h->defer, &f->refused, on_refused);
         return;
     }
-    h->busy++;
-    h->forks++;
     sandbox_ref(sb);
-    checkpoint_start(sb, true, false, on_publish, on_saved, f);
+    if (kept_check(h, sb->team_id, &f->kept, on_admitted))
+        begin(f);
 }

@@ -152,7 +152,10 @@ void sandbox_connect(struct sandbox_host *h, const char *id, const char *team_id
                      void *user);
 
 /* A snapshot of a running sandbox, which goes on. `name` is "name", "name:tag" or NULL. done tells
- * its id, and its name with the team's, or NULL when it has none. Errors as for a pause. */
+ * its id, and its name with the team's, or NULL when it has none. Errors as for a pause,
+ * and ERR_EXHAUSTED (with the reason SANDBOX_REASON_TEAM_KEEPS, as a create and a fork have it)
+ * when the team has as many paused sandboxes and snapshots as it may. */
+#define SANDBOX_REASON_TEAM_KEEPS "sandbox_team_keeps_too_much"
 struct sandbox_snapshot_spec {
     const char *name;
     bool memory;

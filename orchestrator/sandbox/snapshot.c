@@ -2,6 +2,7 @@
 #include "orchestrator/sandbox/checkpoint.h"
 
 #include "common/base/clock.h"
+#include "orchestrator/sandbox/kept.h"
 #include "orchestrator/snapshot/snapshot.h"
 
 #include <errno.h>
@@ -10,8 +11,11 @@
 struct snapshot {
     struct store_job job;
     struct deferred refused;
+    struct kept_check kept;
     struct sandbox_host *host;
+    struct sandbox *source;
     struct checkpoint *checkpoint;
+    bool memory, require_healthy; /* as in the spec */
     struct store_build build;
     char team_id[TEAM_ID_SIZE];
     char name[TEMPLATE_REF_MAX + 1]; /* empty: none */
@@ -81,6 +85,8 @@ static void on_done(void *user, const struct sandbox_timings *t, const struct er
     if (s->began_ns)
         metrics_operation(&s->host->metrics, OPERATION_SNAPSHOT, t, s->began_ns, err);
     s->done(s->user, err ? NULL : p->id, err || !p->name[0] ? NULL : p->name, t, err);
+    if (s->source)
+        sandbox_unref(s->source);
     free(s);
 }
 
@@ -88,6 +94,23 @@ static void on_refused(struct deferred *d)
 {
     struct snapshot *s = container_of(d, struct snapshot, refused);
     on_done(s, &(struct sandbox_timings){ 0 }, &s->err);
+}
+
+static void begin(struct snapshot *s)
+{
+    s->began_ns = clock_mono_ns();
+    checkpoint_start(s->source, s->memory, s->require_healthy, on_publish, on_done, s);
+}
+
+static void on_admitted(struct kept_check *k, const struct err *err)
+{
+    struct snapshot *s = container_of(k, struct snapshot, kept);
+    if (err)
+        s->err = *err;
+    if (err || checkpoint_refused(s->host, s->source, s->source->id, &s->err))
+        on_refused(&s->refused);
+    else
+        begin(s);
 }
 
 void sandbox_snapshot(struct sandbox_host *h, const char *id, const char *team_id,
@@ -105,8 +128,12 @@ void sandbox_snapshot(struct sandbox_host *h, const char *id, const char *team_i
         defer(h->defer, &s->refused, on_refused);
         return;
     }
-    s->began_ns = clock_mono_ns();
+    sandbox_ref(sb);
+    s->source = sb;
+    s->memory = spec->memory;
+    s->require_healthy = spec->require_healthy;
     memcpy(s->team_id, sb->team_id, sizeof(s->team_id));
     snprintf(s->name, sizeof(s->name), "%s", spec->name ? spec->name : "");
-    checkpoint_start(sb, spec->memory, spec->require_healthy, on_publish, on_done, s);
+    if (kept_check(h, sb->team_id, &s->kept, on_admitted))
+        begin(s);
 }

@@ -154,3 +154,13 @@ int db_snapshot_list(struct db *db, const char *team_id, const struct snapshot_f
     }
     return rc;
 }
+
+int db_team_kept(struct db *db, const char *team_id, int64_t *n, struct err *err)
+{
+    return db_number(db, n, err,
+                     "SELECT (SELECT count(*) FROM sandboxes"
+                     "        WHERE team_id = ?1 AND state IN ('pausing', 'paused', 'resuming'))"
+                     " + (SELECT count(*) FROM builds b JOIN templates t ON t.id = b.template_id"
+                     "    WHERE t.team_id = ?1 AND t.kind = 'snapshot')",
+                     "s", team_id);
+}

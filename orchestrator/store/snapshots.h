@@ -41,4 +41,8 @@ int db_snapshot_list(struct db *db, const char *team_id, const struct snapshot_f
                      void (*each)(void *user, const struct store_snapshot *snapshot), void *user,
                      struct err *err);
 
+/* How many paused sandboxes and snapshots the team has; a build that another one replaced counts
+ * until it is pruned. */
+int db_team_kept(struct db *db, const char *team_id, int64_t *n, struct err *err);
+
 #endif

@@ -46,6 +46,7 @@ static void test_defaults_are_as_documented_and_pass_the_check(void **state)
     assert_false(c.ephemeral);
     assert_string_equal(c.cgroup, "auto");
     assert_int_equal(c.vmm_memory_mb, 512);
+    assert_int_equal(c.max_paused_per_team, CONFIG_FROM_DISK);
     assert_int_equal(c.vmm_pids, 256);
     assert_int_equal(c.vmm_cpus, 1);
     assert_int_equal(c.jail, geteuid() == 0);
@@ -137,6 +138,8 @@ static void test_every_setting_refuses_what_it_cannot_be(void **state)
         { "disk-mb", "1" },
         { "max-sandboxes", "1025" },
         { "max-per-team", "1025" },
+        { "max-paused-per-team", "1000001" },
+        { "max-paused-per-team", "none" },
         { "pool-hot", "65" },
         { "pool-waiting", "-1" },
         { "default-timeout", "0" },

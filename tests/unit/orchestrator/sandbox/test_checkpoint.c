@@ -31,6 +31,65 @@ static void test_a_snapshot_is_a_template_and_the_sandbox_goes_on(void **state)
     assert_int_equal(tempdir_count(&w->dir, "layers"), 1);
 }
 
+static void assert_keeps_too_much(struct world *w)
+{
+    assert_int_equal(w->err.code, ERR_EXHAUSTED);
+    assert_non_null(strstr(w->err.msg, "has 2 paused sandboxes and snapshots, and may have 2"));
+    w->err = (struct err){ 0 };
+}
+
+static void test_a_team_that_keeps_enough_makes_no_more(void **state)
+{
+    struct world *w = *state;
+    w->config.max_paused_per_team = 2;
+    world_have_sandbox(w);
+    world_pause(w);
+    world_have_sandbox(w);
+    world_snapshot(w, "work");
+    assert_int_equal(w->err.code, ERR_OK);
+
+    world_snapshot(w, "work");
+    assert_keeps_too_much(w);
+    world_fork(w, 1);
+    assert_keeps_too_much(w);
+    assert_int_equal(w->children, 0);
+    struct sandbox *made = w->made;
+    world_create(w, "base");
+    assert_keeps_too_much(w);
+    assert_null(w->made);
+    w->made = made;
+    world_assert_state(w, SANDBOX_RUNNING, "running");
+
+    /* What it has running is not lost for that. */
+    world_pause(w);
+    assert_int_equal(w->err.code, ERR_OK);
+    world_connect(w);
+    world_assert_state(w, SANDBOX_RUNNING, "running");
+    w->config.max_paused_per_team = 0;
+    world_fork(w, 1);
+    assert_int_equal(w->children, 1);
+}
+
+static void test_a_sandbox_that_goes_before_its_snapshot_is_begun(void **state)
+{
+    struct world *w = *state;
+    w->config.max_paused_per_team = 8;
+    for (int fork = 0; fork < 2; fork++) {
+        world_have_sandbox(w);
+        fakes.hold = FAKE_STORE;
+        if (fork)
+            world_fork(w, 1);
+        else
+            world_snapshot(w, NULL);
+        assert_true(fakes_waits(FAKE_STORE));
+        world_kill(w);
+        world_go(w);
+        assert_int_equal(w->snapshotted + w->forked, fork + 1);
+        assert_int_equal(w->children, 0);
+        world_assert_empty(w);
+    }
+}
+
 static void on_deleted(void *user, const struct err *err)
 {
     struct world *w = user;
@@ -227,6 +286,8 @@ int main(void)
         WORLD_TEST(test_a_snapshot_is_a_template_and_the_sandbox_goes_on),
         WORLD_TEST(test_a_failing_step_leaves_it_running),
         WORLD_TEST(test_a_fork_of_which_one_child_fails),
+        WORLD_TEST(test_a_team_that_keeps_enough_makes_no_more),
+        WORLD_TEST(test_a_sandbox_that_goes_before_its_snapshot_is_begun),
         WORLD_TEST(test_a_deleted_snapshot_takes_its_layers_along),
         WORLD_TEST(test_a_vmm_that_refuses_leaves_it_running),
         WORLD_TEST(test_a_vm_that_ends_meanwhile_ends_the_sandbox),

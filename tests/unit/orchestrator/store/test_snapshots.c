@@ -219,6 +219,34 @@ static void test_templates_are_listed_without_snapshots(void **state)
     assert_string_equal(names, "base");
 }
 
+static int64_t kept(struct db *db, const char *team_id)
+{
+    struct err err;
+    int64_t n = -1;
+    OK(db_team_kept(db, team_id, &n, &err));
+    return n;
+}
+
+static void test_what_a_team_keeps_is_counted(void **state)
+{
+    struct store_build image, made;
+    struct store_sandbox sb;
+    struct store_snapshot s;
+    struct err err;
+    struct db *db = open_with_image(state, &image);
+    make_sandbox(db, "i1", &image, &sb);
+    OK(db_sandbox_put(db, &sb, &err));
+    assert_int_equal(kept(db, team), 0);
+    snprintf(sb.state, sizeof(sb.state), "paused");
+    OK(db_sandbox_put(db, &sb, &err));
+    assert_int_equal(kept(db, team), 1);
+    /* One that another has replaced is on the disk until it is pruned. */
+    for (int i = 0; i < 2; i++)
+        OK(add_snapshot(db, "work", &image, NULL, &made, &s, &err));
+    assert_int_equal(kept(db, team), 3);
+    assert_int_equal(kept(db, TEAM_B), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +254,7 @@ int main(void)
         PLACE_TEST(test_publish_without_a_name_makes_a_template),
         PLACE_TEST(test_publish_again_moves_the_tag),
         PLACE_TEST(test_publish_refuses),
+        PLACE_TEST(test_what_a_team_keeps_is_counted),
         PLACE_TEST(test_list_filters_and_pages),
         PLACE_TEST(test_templates_are_listed_without_snapshots),
     };
