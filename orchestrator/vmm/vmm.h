@@ -42,7 +42,7 @@ struct vmm_disk {
 };
 
 struct vmm_config {
-    const char *id;      /* the sandbox's, [a-z0-9]+ */
+    const char *id;      /* names the VM in logs, and its control group: [a-z0-9]+ */
     const char *run_dir; /* exists, 0700 of the daemon, and stays so: the VMM gets its files as
                             descriptors. Holds what only the running VM has: sockets, console */
     struct vmm_template template; /* vmm_boot() only */
@@ -159,6 +159,9 @@ struct vmm *vmm_adopt(struct vmm_driver *d, const struct vmm_config *config,
 
 void *vmm_user(const struct vmm *v);
 
+/* Another owner: vmm_user() of all events from now on. */
+void vmm_set_user(struct vmm *v, void *user);
+
 /* Whether the virtual CPUs stand still, by what the VMM said last. Tells about an adopted VM whose
  * daemon died between vmm_pause() and vmm_resume(). */
 bool vmm_is_paused(const struct vmm *v);
@@ -194,6 +197,13 @@ void vmm_set_background(struct vmm *v, bool background);
 /* Where the VM's memory is mapped in its process. Its anonymous pages are those that differ from
  * memory_fd. Reads /proc; any thread may use the answer. */
 int vmm_memory(const struct vmm *v, struct vmm_memory *out, struct err *err);
+
+/* Give a VMM that waits, and was never given one before, another disk than it was started with, of
+ * the same size and on the same root file system; its top is made when it does not exist and
+ * belongs to the VMM's uid. What it had is let go of at the latest when the VM runs. On failure a
+ * top that was made is removed, and the VMM is of no more use. */
+void vmm_replace_disk(struct vmm *v, const struct vmm_disk *disk,
+                      void (*done)(void *user, const struct err *err), void *user);
 
 /* Load the device state at state_fd (from its beginning, whatever its offset is; borrowed for the
  * call) into a VMM that waits and whose memory was filled. The guest stands still until

@@ -158,6 +158,11 @@ void *vmm_user(const struct vmm *v)
     return v->user;
 }
 
+void vmm_set_user(struct vmm *v, void *user)
+{
+    v->user = user;
+}
+
 bool vmm_is_paused(const struct vmm *v)
 {
     return v->paused;

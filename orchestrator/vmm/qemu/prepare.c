@@ -7,7 +7,7 @@
 #include "common/base/fileio.h"
 #include "common/base/log.h"
 #include "orchestrator/vmm/qemu/args.h"
-#include "orchestrator/vmm/qemu/chain.h"
+#include "orchestrator/vmm/qemu/layers.h"
 #include "orchestrator/vmm/unix_socket.h"
 
 #include <assert.h>
@@ -26,15 +26,6 @@
 static int fault(const char *name, struct err *err)
 {
     return err_set(err, ERR_INTERNAL, EIO, "fault injected at %s", name);
-}
-
-static int open_readable(const char *path, const char *what, struct err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
-        return err_set(err, ERR_INTERNAL, errno, "cannot open the %s %s: %s", what, path,
-                       strerror(errno));
-    return fd;
 }
 
 /* Descriptors in the order of the command line's numbers. */
@@ -91,42 +82,20 @@ static int open_channels(const struct vmm *v, struct fd_list *l, struct err *err
     return rc;
 }
 
-/* Made when it is not there. */
-static int open_top(struct vmm *v, struct err *err)
-{
-    struct stat st;
-    const struct vmm_disk *d = &v->disk;
-    uid_t uid = v->driver->means.own_uid ? v->config.uid : (uid_t)-1;
-    if (FAULT_POINT("vmm.overlay"))
-        return fault("vmm.overlay", err);
-    if (disk_is_blank(d->top))
-        unlink(d->top);
-    if (lstat(d->top, &st) == 0)
-        return disk_open(d->top, uid, err);
-    struct disk_backing backing = chain_backing(d, d->nlayers);
-    AUTO_CLOSE int fd = disk_create(d->top, &backing, v->config.disk_mb, uid, err);
-    v->made_top = fd >= 0;
-    if (fd < 0)
-        return fd;
-    int rc = disk_sync_new(fd, d->top, err);
-    return rc < 0 ? rc : TAKE_FD(fd);
-}
-
 static int open_disk(struct vmm *v, struct fd_list *l, struct err *err)
 {
-    int top = -1, again = -1;
-    int rc = keep(l, open_readable(v->disk.rootfs, "root file system", err));
+    const struct vmm_disk *d = &v->disk;
+    uid_t uid = v->driver->means.own_uid ? v->config.uid : (uid_t)-1;
+    int top[2];
+    int rc = keep(l, layers_open_frozen(d->rootfs, "root file system", err));
     if (rc == 0)
-        rc = keep(l, top = open_top(v, err));
-    if (rc == 0)
-        rc = keep(l, again = disk_reopen(top, O_RDONLY));
-    if (top >= 0 && again < 0)
-        return err_set(err, ERR_INTERNAL, -again, "cannot open the disk %s: %s", v->disk.top,
-                       strerror(-again));
-    for (size_t i = 0; i < v->disk.nlayers && rc == 0; i++)
+        rc = layers_open_top(d, v->config.disk_mb, uid, top, &v->made_top, err);
+    for (size_t i = 0; i < ARRAY_LEN(top) && rc == 0; i++)
+        keep(l, top[i]);
+    for (size_t i = 0; i < d->nlayers && rc == 0; i++)
         rc = FAULT_POINT("vmm.layer")
                  ? fault("vmm.layer", err)
-                 : keep(l, open_readable(v->disk.layers[i], "disk layer", err));
+                 : keep(l, layers_open_frozen(d->layers[i], "disk layer", err));
     return rc;
 }
 
@@ -134,8 +103,9 @@ static int open_template(const struct vmm *v, struct fd_list *l, struct err *err
 {
     if (FAULT_POINT("vmm.template"))
         return fault("vmm.template", err);
-    int rc = keep(l, open_readable(v->config.template.kernel, "kernel", err));
-    return rc < 0 ? rc : keep(l, open_readable(v->config.template.initramfs, "initramfs", err));
+    int rc = keep(l, layers_open_frozen(v->config.template.kernel, "kernel", err));
+    return rc < 0 ? rc
+                  : keep(l, layers_open_frozen(v->config.template.initramfs, "initramfs", err));
 }
 
 static int open_all(struct vmm *v, struct fd_list *l, struct err *err)
