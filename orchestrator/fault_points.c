@@ -38,6 +38,7 @@ const char *const fault_points[] = {
     "pause.stop",
     "pause.sync",
     "pause.write",
+    "pool.take",
     "restore.cont",
     "restore.fill",
     "restore.load",

@@ -34,7 +34,7 @@ struct floor {
     struct single_vm *vm;
     struct snapshot_manifest manifest;
     int state_fd, base_fd, dir_fd;
-    char rootfs[PATH_MAX], layer[PATH_MAX], top[PATH_MAX], run_dir[PATH_MAX];
+    char rootfs[PATH_MAX], layer[PATH_MAX], top[PATH_MAX], spare_top[PATH_MAX], run_dir[PATH_MAX];
     struct vmm_config config;
     struct samples ops[BENCH_OP_NR];
 };
@@ -48,6 +48,7 @@ static int prepare(struct floor *f, const char *build, const char *dir, struct e
         snprintf(f->rootfs, sizeof(f->rootfs), "%s/" IMAGE_FILE_ROOTFS, build) >= PATH_MAX ||
         snprintf(f->layer, sizeof(f->layer), "%s/" IMAGE_FILE_LAYER, build) >= PATH_MAX ||
         snprintf(f->top, sizeof(f->top), "%s/top.qcow2", dir) >= PATH_MAX ||
+        snprintf(f->spare_top, sizeof(f->spare_top), "%s/spare.qcow2", dir) >= PATH_MAX ||
         snprintf(f->run_dir, sizeof(f->run_dir), "%s/vm", dir) >= PATH_MAX)
         return err_set(err, ERR_INVALID, ENAMETOOLONG, "path is too long: %s", dir);
     int rc = image_manifest_load(build, &image, err);
@@ -77,12 +78,37 @@ static int prepare(struct floor *f, const char *build, const char *dir, struct e
     return 0;
 }
 
+static int start_vmm(struct floor *f, const char *top, struct err *err)
+{
+    struct vmm_config config = f->config;
+    config.disk.top = top;
+    int rc = file_make_dirs(f->run_dir, 0700, err);
+    return rc == 0 ? single_vm_start(f->vm, &config, err) : rc;
+}
+
+static int open_link(struct floor *f, struct err *err)
+{
+    return single_vm_link(f->vm, f->manifest.link_secret, false, err);
+}
+
 static int start(struct floor *f, struct err *err)
 {
-    int rc = file_make_dirs(f->run_dir, 0700, err);
+    int rc = start_vmm(f, f->top, err);
+    return rc == 0 ? open_link(f, err) : rc;
+}
+
+/* As a resume begins: with a VMM that waits for nobody in particular, or with none. */
+static int start_again(struct floor *f, int64_t *begun, struct err *err)
+{
+    *begun = clock_mono_ns();
+    if (f->o->pool != BENCH_WAITING)
+        return start(f, err);
+    int rc = start_vmm(f, f->spare_top, err);
+    *begun = clock_mono_ns();
     if (rc == 0)
-        rc = single_vm_start(f->vm, &f->config, err);
-    return rc == 0 ? single_vm_link(f->vm, f->manifest.link_secret, false, err) : rc;
+        rc = single_vm_replace_disk(f->vm, &f->config.disk, err);
+    unlink(f->spare_top);
+    return rc == 0 ? open_link(f, err) : rc;
 }
 
 static int configure(struct floor *f, bool rehearsal, struct err *err)
@@ -169,8 +195,7 @@ static int pause_and_resume(struct floor *f, struct err *err)
     if (rc < 0)
         return rc;
 
-    begun = clock_mono_ns();
-    rc = start(f, err);
+    rc = start_again(f, &begun, err);
     if (rc == 0)
         rc = vmm_memory(single_vm_vmm(f->vm), &memory, err);
     if (rc == 0)

@@ -154,6 +154,14 @@ static void on_done(void *user, const struct err *err)
     single_vm_finish(user, err);
 }
 
+int single_vm_replace_disk(struct single_vm *s, const struct vmm_disk *disk, struct err *err)
+{
+    single_vm_begin(s);
+    if (!s->over)
+        vmm_replace_disk(s->vm, disk, on_done, s);
+    return single_vm_wait(s, 0, err);
+}
+
 int single_vm_load(struct single_vm *s, int state_fd, struct err *err)
 {
     single_vm_begin(s);

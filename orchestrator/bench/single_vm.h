@@ -27,6 +27,9 @@ struct vmm *single_vm_vmm(const struct single_vm *s); /* NULL: there is none */
 /* A VMM that waits for a snapshot. There is no VM before. */
 int single_vm_start(struct single_vm *s, const struct vmm_config *config, struct err *err);
 
+/* Another disk for one that waits. */
+int single_vm_replace_disk(struct single_vm *s, const struct vmm_disk *disk, struct err *err);
+
 int single_vm_load(struct single_vm *s, int state_fd, struct err *err);
 int single_vm_pause(struct single_vm *s, struct err *err);
 int single_vm_resume(struct single_vm *s, struct err *err);

@@ -88,6 +88,7 @@ static void start_vmm(struct cold_boot *b)
         out_of_memory(b);
         return;
     }
+    sandbox_own_run_dir(own);
     if (file_make_dirs(own->run_dir, 0700, &err) < 0) {
         step_done(b, BOOT_DONE, &err);
         return;

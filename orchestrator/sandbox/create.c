@@ -400,6 +400,8 @@ static void finish(struct create *op)
         op->done(op->user, sb, &op->timings, NULL);
         if (op->template_ref[0])
             pool_used(h, op->source);
+        else
+            pool_used_by(op->own);
     }
     source_unref(op->source);
     free(op);

@@ -165,6 +165,18 @@ uid_t slot_uid(const struct sandbox_host *h, int slot)
     return h->config->jail ? (uid_t)(h->config->uid_base + (unsigned)slot) : (uid_t)-1;
 }
 
+void sandbox_own_run_dir(struct sandbox_own *own)
+{
+    snprintf(own->run_dir, sizeof(own->run_dir), "%s/run/%s", own->sb.host->config->data_dir,
+             own->sb.id);
+}
+
+const char *sandbox_vmm_name(const struct sandbox_own *own)
+{
+    const char *slash = strrchr(own->run_dir, '/');
+    return slash ? slash + 1 : own->run_dir;
+}
+
 struct sandbox_own *sandbox_alloc(struct sandbox_host *h, const char *id)
 {
     struct sandbox_own *own = calloc(1, sizeof(*own));
@@ -177,8 +189,8 @@ struct sandbox_own *sandbox_alloc(struct sandbox_host *h, const char *id)
     id_random_bytes(own->link_secret, sizeof(own->link_secret));
     list_init(&own->waiters);
     snprintf(sb->id, sizeof(sb->id), "%s", id);
-    snprintf(own->run_dir, sizeof(own->run_dir), "%s/run/%s", h->config->data_dir, id);
     sb->host = h;
+    sandbox_own_run_dir(own);
     sb->refs = 1;
     sb->vcpus = sandbox_host_vcpus(h);
     sb->memory_mb = h->config->memory_mb;

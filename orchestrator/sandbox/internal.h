@@ -65,10 +65,10 @@ enum sandbox_transition {
 
 /* Everything of one sandbox that only this folder needs. */
 struct sandbox_own {
-    struct sandbox sb; /* what others see */
-    int slot;          /* -1: none */
-    char run_dir[PATH_MAX];
-    char build_id[ID_UUID_SIZE];       /* what it was made from: an image or a snapshot */
+    struct sandbox sb;           /* what others see */
+    int slot;                    /* -1: none */
+    char run_dir[PATH_MAX];      /* its VMM's: named after it, or after the spare that started it */
+    char build_id[ID_UUID_SIZE]; /* what it was made from: an image or a snapshot */
     char base_build_id[ID_UUID_SIZE];  /* the image whose memory its own stands on; empty: zeros */
     char image_build_id[ID_UUID_SIZE]; /* the image under its disk */
     char image_dir[PATH_MAX];
@@ -124,6 +124,10 @@ void sandbox_read_lifecycle(struct sandbox *sb);
 
 /* host.c */
 struct sandbox_own *sandbox_alloc(struct sandbox_host *h, const char *id);
+/* The run directory of a VMM that is started for it. */
+void sandbox_own_run_dir(struct sandbox_own *own);
+/* What its VMM, with its control group, is called. */
+const char *sandbox_vmm_name(const struct sandbox_own *own);
 void sandbox_runs_on(struct sandbox *sb); /* list it, arm the expiry */
 int slot_take(struct sandbox_host *h, int wanted);
 void slot_give(struct sandbox_own *own);

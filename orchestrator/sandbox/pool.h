@@ -17,6 +17,13 @@ struct pool *pool_new(struct sandbox_host *h);
  * its own->create is set next; restore_start() takes it the rest of the way. */
 struct sandbox_own *pool_claim(struct sandbox_host *h, const struct source *source, bool *hot);
 
+/* takeover.c: let own, which has no VM and is to be restored from this source, have the VMM of a
+ * waiting spare: with its process, run directory and user id, and with own's disk. false: there is
+ * none that fits. Otherwise done comes once, from the loop: is_taken, or own is as it was, and
+ * nothing holds its disk. Until then own stays. */
+bool pool_take_vmm(struct sandbox_own *own, const struct source *source,
+                   void (*done)(void *user, bool is_taken), void *user);
+
 /* How many spares are ready. */
 struct pool_size {
     size_t hot, waiting;
@@ -29,6 +36,9 @@ struct source *pool_source(const struct sandbox_host *h, const struct store_buil
 
 /* A sandbox was made from this source: spares for the next one are made in the background. */
 void pool_used(struct sandbox_host *h, struct source *source);
+
+/* A sandbox that stands on an image was made to run: the same, if spares of that are kept. */
+void pool_used_by(const struct sandbox_own *own);
 
 /* Fill the pool for the template that creates name by default. */
 void pool_begin(struct sandbox_host *h);

@@ -431,7 +431,7 @@ static void recover_running(struct recover *r, struct sandbox_own *own,
     own->slot = slot_of(h, row->uid);
     own->recover = r;
     own->loaded = true;
-    config = (struct vmm_config){ .id = own->sb.id,
+    config = (struct vmm_config){ .id = sandbox_vmm_name(own),
                                   .run_dir = own->run_dir,
                                   .vcpus = own->sb.vcpus,
                                   .memory_mb = own->sb.memory_mb,

@@ -1,11 +1,13 @@
 /*
  * Restore a VM:
  *
- *   START -> FILL -> LOAD -> CONT -> DONE
+ *   [TAKE ->] START -> FILL -> LOAD -> CONT -> DONE
  *
- * START  a VMM that waits; the guest link is opened right after it, so that the marker lies in the
- *        guest's port before its first instruction
- * FILL   a worker checks the snapshot and writes its pages into the VMM's memory
+ * TAKE   a VMM that waits: that of a spare, when there is one that this sandbox can have; a spare
+ *        itself begins with
+ * START  a new one
+ * FILL   a worker checks the snapshot and writes its pages into the VMM's memory; the guest link is
+ *        opened, so that the marker lies in the guest's port before its first instruction
  * LOAD   device state
  * CONT   the guest runs
  *
@@ -17,6 +19,7 @@
 #include "common/base/fault.h"
 #include "common/base/fileio.h"
 #include "common/base/log.h"
+#include "orchestrator/sandbox/pool.h"
 #include "orchestrator/snapshot/memory.h"
 #include "orchestrator/snapshot/snapshot.h"
 
@@ -24,6 +27,7 @@
 #include <unistd.h>
 
 enum restore_state {
+    RESTORE_TAKE,
     RESTORE_START,
     RESTORE_FILL,
     RESTORE_LOAD,
@@ -33,6 +37,7 @@ enum restore_state {
 };
 
 static const struct sm_rule rules[RESTORE_NR] = {
+    [RESTORE_TAKE] = { "take", SM_TO(RESTORE_START) | SM_TO(RESTORE_FILL) | SM_TO(RESTORE_DONE) },
     [RESTORE_START] = { "start", SM_TO(RESTORE_FILL) | SM_TO(RESTORE_DONE) },
     [RESTORE_FILL] = { "fill", SM_TO(RESTORE_LOAD) | SM_TO(RESTORE_DONE) },
     [RESTORE_LOAD] = { "load", SM_TO(RESTORE_CONT) | SM_TO(RESTORE_DONE) },
@@ -81,26 +86,27 @@ static void step_done(struct restore *r, enum restore_state next, const struct e
     defer(r->own->sb.host->defer, &r->step, on_step);
 }
 
+static void on_taken(void *user, bool is_taken)
+{
+    struct restore *r = user;
+    charge(r, SANDBOX_PHASE_VMM);
+    step_done(r, is_taken ? RESTORE_FILL : RESTORE_START, NULL);
+}
+
+static void take_vmm(struct restore *r)
+{
+    if (!pool_take_vmm(r->own, r->source, on_taken, r))
+        step_done(r, RESTORE_START, NULL);
+}
+
 static void on_started(struct vmm *v, const struct err *err)
 {
     struct sandbox *sb = vmm_user(v);
     struct restore *r = own_of(sb)->restore;
-    struct err no_link;
     charge(r, SANDBOX_PHASE_VMM);
-    if (err) {
+    if (err)
         sb->vmm = NULL;
-        step_done(r, RESTORE_DONE, err);
-        return;
-    }
-    sb->link = guest_link_new(sb->host->loop, sb->host->defer, vmm_link_address(v),
-                              r->source->manifest.link_secret, &sandbox_link_events, sb);
-    if (!sb->link) {
-        err_fill(&no_link, ERR_EXHAUSTED, "out of memory opening the guest link");
-        step_done(r, RESTORE_DONE, &no_link);
-        return;
-    }
-    guest_link_set_vm_running(sb->link, false);
-    step_done(r, r->goal == RESTORE_WAITING ? RESTORE_DONE : RESTORE_FILL, NULL);
+    step_done(r, r->goal == RESTORE_WAITING ? RESTORE_DONE : RESTORE_FILL, err);
 }
 
 static void start_vmm(struct restore *r)
@@ -114,6 +120,7 @@ static void start_vmm(struct restore *r)
         step_done(r, RESTORE_DONE, &err);
         return;
     }
+    sandbox_own_run_dir(r->own);
     if (file_make_dirs(r->own->run_dir, 0700, &err) < 0) {
         step_done(r, RESTORE_DONE, &err);
         return;
@@ -153,12 +160,21 @@ static void on_filled(uv_work_t *work, int status)
 
 static void start_fill(struct restore *r)
 {
+    struct sandbox *sb = &r->own->sb;
     struct err err;
-    if (vmm_memory(r->own->sb.vmm, &r->memory, &err) < 0) {
+    sb->link = guest_link_new(sb->host->loop, sb->host->defer, vmm_link_address(sb->vmm),
+                              r->source->manifest.link_secret, &sandbox_link_events, sb);
+    if (!sb->link) {
+        err_fill(&err, ERR_EXHAUSTED, "out of memory opening the guest link");
         step_done(r, RESTORE_DONE, &err);
         return;
     }
-    if (uv_queue_work(r->own->sb.host->loop, &r->work, fill, on_filled) < 0) {
+    guest_link_set_vm_running(sb->link, false);
+    if (vmm_memory(sb->vmm, &r->memory, &err) < 0) {
+        step_done(r, RESTORE_DONE, &err);
+        return;
+    }
+    if (uv_queue_work(sb->host->loop, &r->work, fill, on_filled) < 0) {
         err_fill(&err, ERR_EXHAUSTED, "cannot start a worker");
         step_done(r, RESTORE_DONE, &err);
     }
@@ -212,6 +228,9 @@ static void run(struct restore *r)
     }
     r->waiting = true;
     switch (state) {
+    case RESTORE_TAKE:
+        take_vmm(r);
+        break;
     case RESTORE_START:
         start_vmm(r);
         break;
@@ -248,9 +267,9 @@ void restore_start(struct sandbox_own *own, struct source *source, enum restore_
     r->state_fd = -1;
     r->phase_began = clock_mono_ns();
     own->restore = r;
-    enum restore_state from = !own->sb.vmm ? RESTORE_START : RESTORE_FILL;
-    if (own->sb.vmm && own->loaded)
-        from = RESTORE_CONT;
+    enum restore_state from = own->spare ? RESTORE_START : RESTORE_TAKE;
+    if (own->sb.vmm)
+        from = own->loaded ? RESTORE_CONT : RESTORE_FILL;
     sm_init(&r->sm, "restore", own->sb.id, rules, from);
     defer(own->sb.host->defer, &r->step, on_step);
 }

@@ -26,6 +26,7 @@
 #include "orchestrator/sandbox/cold_boot.h"
 #include "orchestrator/sandbox/flush.h"
 #include "orchestrator/sandbox/guest_identity.h"
+#include "orchestrator/sandbox/pool.h"
 #include "orchestrator/sandbox/restore.h"
 
 #include <errno.h>
@@ -340,7 +341,8 @@ static void settle(struct resume *op)
     sm_move(&sb->sm, SANDBOX_RUNNING);
     sandbox_runs_on(sb);
     sandbox_event(sb, SANDBOX_EVENT_RESUMED, op->reboot ? "reboot" : NULL, detail);
-    log_info("sandbox resumed", LOG_STR("sandbox_id", sb->id), LOG_INT("reboot", op->reboot));
+    log_info("sandbox resumed", LOG_STR("sandbox_id", sb->id), LOG_INT("reboot", op->reboot),
+             LOG_STR("vmm", sandbox_vmm_name(op->own)));
 }
 
 static void finish(struct resume *op)
@@ -348,6 +350,7 @@ static void finish(struct resume *op)
     struct sandbox_own *own = op->own;
     own->operation = NULL;
     own->vm_ended = NULL;
+    pool_used_by(own);
     metrics_operation(&own->sb.host->metrics, op->reboot ? OPERATION_RESUME_BOOT : OPERATION_RESUME,
                       &op->timings, op->began_ns, &op->err);
     settle(op);

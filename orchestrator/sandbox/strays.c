@@ -109,12 +109,21 @@ void strays_remove(const struct sandbox_host *h, struct db *db, const struct sto
     each_entry(dir, check_layer, &s);
 }
 
+static bool is_run_dir_of_any(const struct sandbox_host *h, const char *name)
+{
+    for (struct map_entry *e = map_next(&h->by_id, NULL); e; e = map_next(&h->by_id, e)) {
+        struct sandbox *sb = e->value;
+        if (sb->vmm && strcmp(sandbox_vmm_name(own_of(sb)), name) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void check_run_dir(void *user, const char *name)
 {
     struct sandbox_host *h = user;
     char path[PATH_MAX];
-    struct sandbox *sb = map_get(&h->by_id, str_of(name));
-    if (sb && sb->vmm)
+    if (is_run_dir_of_any(h, name))
         return;
     snprintf(path, sizeof(path), "%s/run/%s", h->config->data_dir, name);
     log_info("ending a VM that belongs to no sandbox", LOG_STR("run_dir", path));

@@ -120,7 +120,8 @@ struct vmm_driver_options {
 };
 
 /* Find the VMM program and probe the accelerator: with "auto" a minimal guest is started under KVM
- * with a deadline of 5 s, more on a host that is slow; the device node alone proves nothing. Blocking: call before serving. */
+ * with a deadline of 5 s, more on a host that is slow; the device node alone proves nothing.
+ * Blocking: call before serving. */
 int vmm_driver_new(struct vmm_driver **out, const struct vmm_driver_options *options,
                    struct err *err);
 /* Remove what is left on the host of VMs that are gone. Blocking; only while none is started. */

@@ -28,9 +28,21 @@ def vmms(data_dir):
     return found
 
 
+def recorded_vmm(data_dir, sandbox_id):
+    """What the sandbox's row says of its VMM: (process, name of the run directory), or None."""
+    with contextlib.closing(sqlite3.connect(f"file:{data_dir}/sandpit.db?mode=ro", uri=True)) as db:
+        row = db.execute("select vmm_pid, run_dir from sandboxes where id = ?",
+                         (sandbox_id,)).fetchone()
+    return (row[0], os.path.basename(row[1])) if row else None
+
+
 def vmm_of(data_dir, sandbox_id):
-    """The sandbox's VMM, or None."""
-    for pid in vmms(data_dir):
+    """The sandbox's VMM, or None. It has the sandbox's name, or that of the spare it was."""
+    alive = vmms(data_dir)
+    recorded = recorded_vmm(data_dir, sandbox_id)
+    if recorded and recorded[0] in alive:
+        return recorded[0]
+    for pid in alive:
         try:
             if f"/run/{sandbox_id}".encode() in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
                 return pid
@@ -45,7 +57,7 @@ def group_tag(owner):
 
 
 def groups(owner):
-    """The control groups of the owner's VMMs: {sandbox's id: [directories]}."""
+    """The control groups of the owner's VMMs: {name of the VMM: [directories]}."""
     tag = group_tag(owner)
     found = {}
     for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/*"):

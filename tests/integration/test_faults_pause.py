@@ -37,10 +37,11 @@ CREATE = ["create.template", "create.restore", "create.configure", "create.recor
           "restore.cont", "memory.load", "store.commit"] + \
     [p for p in RESTORE if p != "memory.apply"]
 POOL = ["restore.start", "restore.load", "restore.cont", "vmm.spawn"]
-# Driven by others: boots of templates, adoption, merged layers, unit tests.
-ELSEWHERE = {"create.clock", "http2.read-cached", "image.publish",
-             "image.snapshot", "vmm.adopt", "vmm.cgroup", "vmm.cont", "vmm.merge_disk", "vmm.record",
-             "vmm.set_link", "vmm.start", "vmm.template"}
+# Driven by others: boots of templates, adoption, merged layers, takeovers, unit tests.
+ELSEWHERE = {"create.clock", "http2.read-cached", "image.publish", "image.snapshot", "pool.take",
+             "vmm.adopt", "vmm.cgroup", "vmm.cont", "vmm.merge_disk", "vmm.record",
+             "vmm.replace_disk", "vmm.replace_node", "vmm.replace_open", "vmm.replace_remove",
+             "vmm.replace_set", "vmm.set_link", "vmm.start", "vmm.template"}
 
 
 @pytest.fixture(scope="module")

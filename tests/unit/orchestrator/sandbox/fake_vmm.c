@@ -238,6 +238,16 @@ void vmm_switch_disk(struct vmm *v, const char *new_top,
     ask_new("vmm_switch_disk", v, answer_switch, user)->done.plain = done;
 }
 
+void vmm_replace_disk(struct vmm *v, const struct vmm_disk *disk,
+                      void (*done)(void *user, const struct err *err), void *user)
+{
+    if (v->running || !disk->top)
+        abort(); /* the caller's mistake */
+    fakes.replaced++;
+    snprintf(v->top, sizeof(v->top), "%s", disk->top);
+    ask_new("vmm_replace_disk", v, answer_switch, user)->done.plain = done;
+}
+
 /* Its own layer alone: no chain here is long enough for a merge. */
 const struct vmm_disk *vmm_disk(const struct vmm *v)
 {
@@ -324,6 +334,11 @@ void fakes_end_vmm(struct vmm *v)
 void *vmm_user(const struct vmm *v)
 {
     return v->user;
+}
+
+void vmm_set_user(struct vmm *v, void *user)
+{
+    v->user = user;
 }
 
 const struct vmm_record *vmm_record(const struct vmm *v)

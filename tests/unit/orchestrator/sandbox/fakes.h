@@ -49,7 +49,7 @@ struct fakes {
     size_t links;
     bool silent_command;
     size_t commands_canceled;
-    size_t released, swept, boots, starts;
+    size_t released, swept, boots, starts, replaced;
     unsigned refreshes, configures;
     unsigned syncs;         /* so many were asked to write their file systems out */
     unsigned late;          /* so many answers tell a clock that is behind */
