@@ -25,21 +25,11 @@ static struct str parameter(struct http_request *r, const char *name, bool *bad)
     return text ? str_of(text) : STR("");
 }
 
-/* Of what a signature is over, all parts: it is hashed once for each sandbox, for a client that has
- * shown nothing yet. */
-#define SIGNED_MAX 8192
-
-struct signed_file {
-    struct str path, user, operation, expiration, signature;
-};
-
-static struct sandbox *find_signer_on(struct list *sandboxes, const struct signed_file *f)
+static struct sandbox *find_signer_on(struct list *sandboxes, const struct signature_search *s)
 {
     list_for_each (node, sandboxes) {
         struct sandbox *sb = container_of(node, struct sandbox, node);
-        if (sb->envd_token[0] &&
-            signature_check(f->signature, f->path, f->operation, f->user, str_of(sb->envd_token),
-                            f->expiration, clock_wall_ns() / 1000000000, NULL) == 0)
+        if (sb->envd_token[0] && signature_search_matches(s, str_of(sb->envd_token)))
             return sb;
     }
     return NULL;
@@ -55,17 +45,16 @@ static struct sandbox *find_signer(struct proxy *p, struct http_stream *s,
     struct http_request r = { .stream = s, .head = head };
     bool bad = false;
     r.query = str_from(head->target, (size_t)str_find(head->target, '?') + 1);
-    struct signed_file f = {
-        .path = parameter(&r, "path", &bad),
-        .user = parameter(&r, "username", &bad),
-        .expiration = parameter(&r, "signature_expiration", &bad),
-        .signature = parameter(&r, "signature", &bad),
-        .operation = str_eq(head->method, STR("POST")) ? STR("write") : STR("read"),
-    };
-    if (bad || f.path.n + f.user.n + f.expiration.n > SIGNED_MAX)
+    struct str path = parameter(&r, "path", &bad), user = parameter(&r, "username", &bad);
+    struct str expiration = parameter(&r, "signature_expiration", &bad);
+    struct str signature = parameter(&r, "signature", &bad);
+    struct str operation = str_eq(head->method, STR("POST")) ? STR("write") : STR("read");
+    struct signature_search search;
+    if (bad || !signature_search_init(&search, signature, path, operation, user, expiration,
+                                      clock_wall_ns() / 1000000000))
         return NULL;
-    struct sandbox *sb = find_signer_on(sandbox_host_list(p->o.sandboxes), &f);
-    return sb ? sb : find_signer_on(sandbox_host_list_paused(p->o.sandboxes), &f);
+    struct sandbox *sb = find_signer_on(sandbox_host_list(p->o.sandboxes), &search);
+    return sb ? sb : find_signer_on(sandbox_host_list_paused(p->o.sandboxes), &search);
 }
 
 static void on_request(struct http_acceptor *a, struct http_stream *s, const struct http_head *head)

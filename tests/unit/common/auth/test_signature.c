@@ -1,9 +1,12 @@
 #include "common/auth/signature.h"
 
+#include "common/base/cleanup.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include <string.h>
 
 #define NOW 1700000000
 
@@ -85,6 +88,59 @@ static void test_check_without_token_refuses(void **state)
     free(made);
 }
 
+static bool finds(const char *signature, const char *path, const char *expiration,
+                  const char *token)
+{
+    struct signature_search s;
+    return signature_search_init(&s, str_of(signature), str_of(path), STR("read"), STR("user"),
+                                 str_of(expiration), 1000) &&
+           !signature_search_matches(&s, STR("other")) &&
+           signature_search_matches(&s, str_of(token));
+}
+
+/* Whatever is found passes the check, and nothing else is found. */
+static void test_a_token_is_found(void **state)
+{
+    (void)state;
+    static char path[8192];
+    static const char *const expirations[] = { "", "1000" };
+    memset(path, 'p', sizeof(path) - 1);
+    for (size_t i = 0; i < ARRAY_LEN(expirations); i++) {
+        struct buf out = { 0 };
+        char text[64];
+        const char *expiration = expirations[i];
+        assert_int_equal(signature_make(str_of(path), STR("read"), STR("user"), STR("tok"),
+                                        str_of(expiration), &out),
+                         0);
+        assert_true(str_copy(buf_str(&out), text, sizeof(text)));
+        buf_deinit(&out);
+        assert_int_equal(strlen(text), 46);
+        assert_true(finds(text, path, expiration, "tok"));
+        assert_false(finds(text, path, expiration, ""));
+        assert_false(finds(text, path + 1, expiration, "tok"));
+        assert_false(finds(text, path, "1001", "tok"));
+        text[45] ^= 1; /* bits beyond the digest's last */
+        assert_false(finds(text, path, expiration, "tok"));
+        text[45] = '\0';
+        assert_false(finds(text, path, expiration, "tok"));
+    }
+}
+
+static void test_nothing_is_looked_for_with_an_expiration_that_is_over_or_none(void **state)
+{
+    (void)state;
+    static const char *const bad[] = { "999", "soon", "000000000000000001000" };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct buf out = { 0 };
+        struct signature_search s;
+        assert_int_equal(
+            signature_make(STR("f"), STR("read"), STR(""), STR("tok"), str_of(bad[i]), &out), 0);
+        assert_false(signature_search_init(&s, buf_str(&out), STR("f"), STR("read"), STR(""),
+                                           str_of(bad[i]), 1000));
+        buf_deinit(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +148,8 @@ int main(void)
         cmocka_unit_test(test_check_refuses_any_other_request),
         cmocka_unit_test(test_check_expiration),
         cmocka_unit_test(test_check_without_token_refuses),
+        cmocka_unit_test(test_a_token_is_found),
+        cmocka_unit_test(test_nothing_is_looked_for_with_an_expiration_that_is_over_or_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
