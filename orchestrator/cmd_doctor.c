@@ -3,6 +3,7 @@
 #include "common/base/fileio.h"
 #include "common/base/log.h"
 #include "orchestrator/cgroup/cgroup.h"
+#include "orchestrator/doctor_kept.h"
 #include "orchestrator/cmd.h"
 #include "orchestrator/fault_points.h"
 #include "orchestrator/image/image.h"
@@ -279,6 +280,11 @@ static void check_cgroups(struct doctor *d)
     cgroups_close(&groups);
 }
 
+static void on_kept(void *user, const char *text)
+{
+    say(user, NOTE, "%s", text);
+}
+
 static void check_kernel(struct doctor *d)
 {
     if (access("/dev/vhost-vsock", R_OK | W_OK) == 0)
@@ -365,7 +371,10 @@ int cmd_doctor(int argc, char **argv)
     check_jail(&d);
     check_memory(&d);
     check_data_dir(&d);
-    check_tools(&d, check_template(&d));
+    bool has_template = check_template(&d);
+    check_tools(&d, has_template);
+    if (has_template)
+        doctor_kept(d.config.data_dir, on_kept, &d);
     check_cgroups(&d);
     check_kernel(&d);
     check_ports(&d);

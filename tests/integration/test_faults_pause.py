@@ -2,11 +2,14 @@
 the sandbox runs, or is paused and can be resumed."""
 import os
 import pathlib
+import re
+import shutil
 import signal
+import subprocess
 import threading
 
 import pytest
-from conftest import wait_for
+from conftest import SANDPIT, wait_for
 from faults import Faults, require_fault_points
 from small_disk import SmallDisk
 from boxes import create, left_over, names, row_count, vmm_of
@@ -33,8 +36,8 @@ CHECKPOINT = ["checkpoint.quiesce", "checkpoint.name_layer", "checkpoint.stop",
               "checkpoint.state", "checkpoint.copy", "memory.capture", "checkpoint.disk",
               "checkpoint.cont", "checkpoint.write", "checkpoint.publish", "vmm.switch_create",
               "vmm.switch_disk", "vmm.switch_fd", "vmm.switch_node"] + SAVE
-CREATE = ["create.template", "create.restore", "create.configure", "create.record",
-          "restore.cont", "memory.load", "store.commit"] + \
+CREATE = ["create.admit", "create.template", "create.restore", "create.configure",
+          "create.record", "restore.cont", "memory.load", "store.commit"] + \
     [p for p in RESTORE if p != "memory.apply"]
 POOL = ["restore.start", "restore.load", "restore.cont", "vmm.spawn"]
 # Driven by others: boots of templates, adoption, merged layers, takeovers, unit tests.
@@ -283,6 +286,33 @@ def test_a_damaged_snapshot(place, name):
         assert status >= 500 and "damaged" in answer["message"], (status, answer)
         assert box.state() == "paused" and folder.exists()
     flip(folder / name)
+    assert box.connect()[0] == 201
+    assert_whole(box)
+
+
+def test_doctor_names_what_cannot_be_used_and_what_may_go(place):
+    d, _, box = place
+    assert box.pause() == (204, None)
+    folder = pathlib.Path(d.data_dir) / "snapshots" / names(d.data_dir, "snapshots")[0]
+    old = pathlib.Path(d.data_dir) / "sandpit.db.v1"
+    old.write_bytes(b"x" * 8192)
+
+    def notes():
+        done = subprocess.run([SANDPIT, "doctor", "--data-dir", d.data_dir, "--accel", "tcg"],
+                              capture_output=True, text=True)
+        return [line for line in done.stdout.splitlines() if line.startswith("note ")]
+
+    template = pathlib.Path(d.data_dir) / "templates/one"
+    template.mkdir(parents=True)
+    (template / "rootfs").write_bytes(os.urandom(5 << 20))
+    assert any(re.search(r"keeps 5 MiB of templates, \d+ MiB of saved memory", n) for n in notes())
+    shutil.rmtree(template.parent)
+    assert any(f"{old} (8 KiB)" in n for n in notes())
+    assert not any(box.id in n for n in notes())
+    flip(folder / "snapshot.json")
+    assert any(f"sandpit kill {box.id} removes it" in n for n in notes())
+    flip(folder / "snapshot.json")
+    old.unlink()
     assert box.connect()[0] == 201
     assert_whole(box)
 
