@@ -228,12 +228,20 @@ struct removal {
     char dir[PATH_MAX];
 };
 
-/* On the store's worker, after what was written down before. */
-static void remove_snapshot(struct store_job *job, struct db *db)
+/* After what was written down before. Who meets the new name removes it, a later daemon too. */
+static void retire_snapshot(struct store_job *job, struct db *db)
 {
     struct removal *r = container_of(job, struct removal, job);
     struct err err;
     (void)db;
+    if (snapshot_retire(r->dir, &err) < 0)
+        log_warn("a snapshot that nothing needs cannot be renamed", LOG_STR("reason", err.msg));
+}
+
+static void remove_snapshot(struct store_job *job)
+{
+    struct removal *r = container_of(job, struct removal, job);
+    struct err err;
     if (snapshot_remove(r->dir, &err) < 0)
         log_warn("a snapshot that nothing needs is left", LOG_STR("reason", err.msg));
 }
@@ -249,6 +257,7 @@ void sandbox_drop_snapshot(struct sandbox_host *h, const char *snapshot_id)
     if (!r)
         return; /* the next daemon removes it */
     snapshot_folder(h, snapshot_id, r->dir);
-    r->job = (struct store_job){ .work = remove_snapshot, .done = on_removed };
+    r->job =
+        (struct store_job){ .work = retire_snapshot, .clean = remove_snapshot, .done = on_removed };
     store_run(h->store, &r->job);
 }

@@ -2,6 +2,7 @@
 #include "orchestrator/sandbox/checkpoint.h"
 
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "orchestrator/sandbox/kept.h"
 #include "orchestrator/snapshot/snapshot.h"
 
@@ -20,6 +21,7 @@ struct snapshot {
     char team_id[TEAM_ID_SIZE];
     char name[TEMPLATE_REF_MAX + 1]; /* empty: none */
     struct store_snapshot published;
+    struct list replaced; /* struct replaced: builds whose files are to go */
     int64_t began_ns;
     struct err err;
     sandbox_snapshotted_cb done;
@@ -29,11 +31,24 @@ struct snapshot {
 /* Builds that a name stood for before: a sandbox may be on its way from one. */
 #define REPLACED_KEPT_NS (INT64_C(600) * 1000000000)
 
-static bool remove_build(void *user, const char *dir)
+struct replaced {
+    struct list node;
+    char dir[PATH_MAX];
+};
+
+/* The name alone goes before the record does: the files may take long. */
+static bool retire_build(void *user, const char *dir)
 {
+    struct snapshot *s = user;
     struct err err;
-    (void)user;
-    return snapshot_remove(dir, &err) == 0;
+    struct replaced *r = malloc(sizeof(*r));
+    if (!r || snapshot_retire(dir, &err) < 0) {
+        free(r);
+        return false;
+    }
+    snprintf(r->dir, sizeof(r->dir), "%s", dir);
+    list_push_back(&s->replaced, &r->node);
+    return true;
 }
 
 /* On the store's worker. */
@@ -45,7 +60,20 @@ static void publish_row(struct store_job *job, struct db *db)
                         &s->err);
     if (!s->err.code)
         db_template_prune(db, s->published.template_id, clock_wall_ns() - REPLACED_KEPT_NS,
-                          remove_build, NULL, &ignored);
+                          retire_build, s, &ignored);
+}
+
+static void remove_replaced(struct store_job *job)
+{
+    struct snapshot *s = container_of(job, struct snapshot, job);
+    while (!list_empty(&s->replaced)) {
+        struct replaced *r = container_of(s->replaced.next, struct replaced, node);
+        struct err err;
+        list_remove(&r->node);
+        if (snapshot_remove(r->dir, &err) < 0)
+            log_warn("a snapshot that nothing needs is left", LOG_STR("reason", err.msg));
+        free(r);
+    }
 }
 
 static void on_published(struct store_job *job)
@@ -74,7 +102,8 @@ static void on_publish(void *user, struct checkpoint *c, const struct checkpoint
     snprintf(b->source_sandbox_id, sizeof(b->source_sandbox_id), "%s", own->sb.id);
     b->filesystem_only = r->manifest == NULL;
     b->created_ns = b->finished_ns = clock_wall_ns();
-    s->job = (struct store_job){ .work = publish_row, .done = on_published };
+    s->job =
+        (struct store_job){ .work = publish_row, .clean = remove_replaced, .done = on_published };
     store_run(s->host->store, &s->job);
 }
 
@@ -122,6 +151,7 @@ void sandbox_snapshot(struct sandbox_host *h, const char *id, const char *team_i
     if (!s)
         abort(); /* nobody could be told */
     s->host = h;
+    list_init(&s->replaced);
     s->done = done;
     s->user = user;
     if (checkpoint_refused(h, sb, id, &s->err)) {

@@ -10,7 +10,8 @@ struct removal {
     void *user;
 };
 
-/* On the worker thread. What cannot be removed is only in the way: nothing knows of it any more. */
+/* On a thread of the pool. What cannot be removed is only in the way: nothing knows of it any more.
+ */
 static void on_removed(void *user, const char *build_id, const char *dir)
 {
     struct err err;

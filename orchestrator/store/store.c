@@ -14,6 +14,9 @@ struct store {
     struct list jobs; /* in order; `current` is not among them */
     struct store_job *current;
     uv_work_t work;
+    struct list cleans; /* jobs whose files are to go; `cleaned` is not among them */
+    struct store_job *cleaned;
+    uv_work_t cleaning;
     uv_async_t kick; /* starts the next job, or the close, from the loop */
     bool closing;
     void (*closed)(void *user);
@@ -27,6 +30,36 @@ static void on_work(uv_work_t *req)
 }
 
 static void on_worked(uv_work_t *req, int status);
+
+static void on_clean(uv_work_t *req)
+{
+    struct store *s = container_of(req, struct store, cleaning);
+    s->cleaned->clean(s->cleaned);
+}
+
+static void on_cleaned(uv_work_t *req, int status);
+static void next(struct store *s);
+
+/* One at a time: files may take long, and all the pool's threads would have none for a job. */
+static void next_clean(struct store *s)
+{
+    if (s->cleaned || list_empty(&s->cleans))
+        return;
+    s->cleaned = container_of(s->cleans.next, struct store_job, node);
+    list_remove(&s->cleaned->node);
+    int rc = uv_queue_work(s->loop, &s->cleaning, on_clean, on_cleaned);
+    assert(rc == 0); /* fails only without a work function */
+}
+
+static void on_cleaned(uv_work_t *req, int status)
+{
+    struct store *s = container_of(req, struct store, cleaning);
+    assert(status == 0); /* nobody cancels it */
+    struct store_job *job = TAKE(s->cleaned);
+    job->done(job);
+    next_clean(s);
+    next(s); /* the close, when it waited for this */
+}
 
 static void store_free(struct store *s)
 {
@@ -51,7 +84,8 @@ static void next(struct store *s)
     if (s->current)
         return;
     if (list_empty(&s->jobs)) {
-        if (s->closing && !uv_is_closing((uv_handle_t *)&s->kick))
+        if (s->closing && !s->cleaned && list_empty(&s->cleans) &&
+            !uv_is_closing((uv_handle_t *)&s->kick))
             uv_close((uv_handle_t *)&s->kick, on_kick_closed);
         return;
     }
@@ -66,7 +100,12 @@ static void on_worked(uv_work_t *req, int status)
     struct store *s = container_of(req, struct store, work);
     assert(status == 0); /* nobody cancels it */
     struct store_job *job = TAKE(s->current);
-    job->done(job);
+    if (job->clean) {
+        list_push_back(&s->cleans, &job->node);
+        next_clean(s);
+    } else {
+        job->done(job);
+    }
     next(s);
 }
 
@@ -83,6 +122,7 @@ int store_new(struct store **out, uv_loop_t *loop, const char *data_dir, struct 
     s->lock = -1;
     s->loop = loop;
     list_init(&s->jobs);
+    list_init(&s->cleans);
     int rc = store_make_dir(data_dir, err);
     if (rc == 0)
         rc = store_lock(data_dir, &s->lock, err);

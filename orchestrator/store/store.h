@@ -25,12 +25,15 @@ int store_new(struct store **out, uv_loop_t *loop, const char *data_dir, struct 
 /* The host's secret, STORE_SECRET_SIZE bytes. */
 const uint8_t *store_secret(const struct store *s);
 
-/* Any access: embed a job, queue it. `work` runs on the worker with the database, `done` later on
- * the loop, never from inside store_run(); after done the job is the caller's again. Every job is
- * run, also those queued when the store is closed. */
+/* Any access: embed a job, queue it. `work` runs on the worker with the database. `clean`, where
+ * there is one, runs after it on another thread, while the jobs that follow go on: for what may
+ * take long, such as removing files, of one job at a time. `done` comes last on the loop, never
+ * from inside store_run(); after done the job is the caller's again. Every job is run, also those
+ * queued when the store is closed. */
 struct store_job {
     struct list node;
     void (*work)(struct store_job *job, struct db *db);
+    void (*clean)(struct store_job *job); /* or NULL */
     void (*done)(struct store_job *job);
 };
 void store_run(struct store *s, struct store_job *job);
@@ -73,8 +76,8 @@ void store_snapshot_list(struct store *s, const char *team_id, const struct snap
                                       const struct err *err),
                          void *user);
 
-/* As db_template_delete() and db_template_prune() have it; the callbacks on builds run on the
- * worker. */
+/* As db_template_delete() and db_template_prune() have it. `removed` runs as a job's `clean` does,
+ * `remove` on the worker. */
 void store_template_delete(struct store *s, const char *team_id, const char *ref,
                            void (*removed)(void *user, const char *build_id, const char *dir),
                            void (*done)(void *user, const struct err *err), void *user);

@@ -3,6 +3,8 @@
 #include "orchestrator/store/store.h"
 
 #include <assert.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 /* One request with copies of what it needs. */
@@ -12,6 +14,7 @@ struct request {
     int64_t before_ns;
     bool (*remove)(void *user, const char *text);
     void (*removed)(void *user, const char *build_id, const char *dir);
+    struct list gone; /* struct gone_build */
     void (*done)(void *user, const struct err *err);
     void *user;
     struct err err;
@@ -108,10 +111,36 @@ void store_layer_collect(struct store *s, bool (*remove)(void *user, const char 
     store_run(s, &r->job);
 }
 
+struct gone_build {
+    struct list node;
+    char id[ID_UUID_SIZE];
+    char dir[PATH_MAX];
+};
+
+static void note_gone(void *user, const char *build_id, const char *dir)
+{
+    struct request *r = user;
+    struct gone_build *b = allocate(sizeof(*b));
+    snprintf(b->id, sizeof(b->id), "%s", build_id);
+    snprintf(b->dir, sizeof(b->dir), "%s", dir);
+    list_push_back(&r->gone, &b->node);
+}
+
 static void work_delete(struct store_job *job, struct db *db)
 {
     struct request *r = container_of(job, struct request, job);
-    r->rc = db_template_delete(db, r->texts[0], r->texts[1], r->removed, r->user, &r->err);
+    r->rc = db_template_delete(db, r->texts[0], r->texts[1], note_gone, r, &r->err);
+}
+
+static void clean_deleted(struct store_job *job)
+{
+    struct request *r = container_of(job, struct request, job);
+    while (!list_empty(&r->gone)) {
+        struct gone_build *b = container_of(r->gone.next, struct gone_build, node);
+        list_remove(&b->node);
+        r->removed(r->user, b->id, b->dir);
+        free(b);
+    }
 }
 
 void store_template_delete(struct store *s, const char *team_id, const char *ref,
@@ -120,6 +149,8 @@ void store_template_delete(struct store *s, const char *team_id, const char *ref
 {
     struct request *r = request_new(team_id, ref, work_delete, done, user);
     r->removed = removed;
+    r->job.clean = clean_deleted;
+    list_init(&r->gone);
     store_run(s, &r->job);
 }
 

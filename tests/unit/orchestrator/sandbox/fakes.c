@@ -58,6 +58,8 @@ static bool step_store(void)
     struct store_job *job = container_of(fakes.jobs.next, struct store_job, node);
     list_remove(&job->node);
     job->work(job, fakes.db);
+    if (job->clean)
+        job->clean(job);
     job->done(job);
     return true;
 }

@@ -1,6 +1,7 @@
 /* The daemon's queue of requests. */
 #include "records.h"
 
+#include "common/base/cleanup.h"
 #include "orchestrator/store/store.h"
 
 struct order {
@@ -213,12 +214,79 @@ static void test_store_tells_of_failures(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* A job whose files take long: the test says how long. */
+struct slow {
+    struct store_job job;
+    uv_sem_t began, go;
+};
+
+static void work_slow(struct store_job *job, struct db *db)
+{
+    (void)job;
+    (void)db;
+}
+
+static void clean_slow(struct store_job *job)
+{
+    struct slow *w = container_of(job, struct slow, job);
+    uv_sem_post(&w->began);
+    uv_sem_wait(&w->go);
+}
+
+static void on_slow(struct store_job *job)
+{
+    (void)job;
+    note("cleaned");
+}
+
+static void on_found_meanwhile(void *user, const struct store_build *found, const struct err *err)
+{
+    struct slow *w = user;
+    on_found(NULL, found, err);
+    uv_sem_post(&w->go);
+}
+
+static void test_a_lookup_does_not_wait_for_files_that_are_removed(void **state)
+{
+    struct place *p = *state;
+    struct err err;
+    struct store_build image;
+    struct store *s;
+    struct slow slow[2];
+    char team[ID_UUID_SIZE];
+    uv_loop_t loop;
+    add_image(place_open(p), "base", "/base", &image);
+    default_team(p->db, team);
+    assert_int_equal(uv_loop_init(&loop), 0);
+    OK(store_new(&s, &loop, p->dir, &err));
+    order = (struct order){ 0 };
+    for (size_t i = 0; i < 2; i++) {
+        slow[i].job = (struct store_job){ .work = work_slow, .clean = clean_slow, .done = on_slow };
+        assert_int_equal(uv_sem_init(&slow[i].began, 0), 0);
+        assert_int_equal(uv_sem_init(&slow[i].go, 0), 0);
+        store_run(s, &slow[i].job);
+    }
+    uv_sem_post(&slow[1].go);
+    store_template_find(s, "base", team, on_found_meanwhile, &slow[0]);
+    store_close(s, on_closed, NULL); /* waits for them */
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_true(order.closed);
+    assert_string_equal(order.text, "found cleaned cleaned ");
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(uv_sem_trywait(&slow[i].began), 0);
+        uv_sem_destroy(&slow[i].began);
+        uv_sem_destroy(&slow[i].go);
+    }
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLACE_TEST(test_store_runs_requests_in_order_and_all_before_it_closes),
         PLACE_TEST(test_store_tells_of_layers_snapshots_and_deaths),
         PLACE_TEST(test_store_tells_of_failures),
+        PLACE_TEST(test_a_lookup_does_not_wait_for_files_that_are_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
