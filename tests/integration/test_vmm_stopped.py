@@ -306,3 +306,24 @@ def test_a_spare(own_daemon, kind):
     else:
         assert status >= 500 and answer["message"], answer
     assert create(d).works() and first.works()
+
+
+def test_a_spare_that_a_resume_gets(own_daemon):
+    """The sandbox keeps its memory: it goes on from it with the next VMM."""
+    d = own_daemon(extra=["--ephemeral", "--metrics-port", "0"],
+                   env={**NO_POOL, "SANDPIT_POOL_WAITING": "1"})
+    box = create(d)
+    assert box.write("/tmp/in-memory", b"kept")
+    wait_for(lambda: Metrics(d).value("sandpit_spares", kind="waiting") == 1, "a spare", 60)
+    spare, = set(vmms(d.data_dir)) - {vmm_of(d.data_dir, box.id)}
+    boot = box.run("cat /proc/sys/kernel/random/boot_id")
+    assert box.pause()[0] == 204
+    os.kill(spare, signal.SIGSTOP)
+    status, answer = box.connect()
+    wait_for(lambda: not exists(spare), "the spare to be gone", BOUND_S)
+    if status != 201:
+        assert status >= 500 and answer["message"], answer
+        assert box.state() == "paused"
+        assert box.connect()[0] == 201
+    assert box.run("cat /proc/sys/kernel/random/boot_id") == boot
+    assert box.read("/tmp/in-memory") == (200, b"kept")
