@@ -6,7 +6,9 @@ import subprocess
 
 import pytest
 
+from boxes import names, vmms
 from conftest import SANDPIT, Daemon
+from faults import require_fault_points
 
 HELLO = r"""
 #include <pwd.h>
@@ -120,3 +122,20 @@ def test_what_is_no_root_file_system(own_daemon, tmp_path):
         assert done.returncode == 1
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "broken" not in run(SANDPIT, "image", "list", "--data-dir", own_daemon.data_dir)
+
+
+def test_a_snapshot_that_cannot_be_written_makes_no_template(own_daemon):
+    require_fault_points()
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")))
+    trees = list((cache / "sandpit/image").glob("rootfs-*/tree"))
+    if not trees:
+        pytest.skip("no Debian tree in the cache: run sandpit image build first")
+    before = names(own_daemon.data_dir, "templates")
+    done = subprocess.run([SANDPIT, "image", "build", "--name", "faulty", "--rootfs", trees[0],
+                           "--disk-mb", "1024", "--data-dir", own_daemon.data_dir],
+                          capture_output=True, text=True,
+                          env={**os.environ, "SANDPIT_FAULTS": "image.snapshot"})
+    assert done.returncode == 1 and "fault image.snapshot" in done.stderr, done.stderr
+    assert names(own_daemon.data_dir, "templates") == before
+    assert vmms(own_daemon.data_dir) == []
+    assert "faulty" not in run(SANDPIT, "image", "list", "--data-dir", own_daemon.data_dir)

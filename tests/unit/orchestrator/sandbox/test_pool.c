@@ -124,7 +124,7 @@ static void test_a_spare_whose_vm_ends_is_replaced(void **state)
 static void test_a_spare_that_cannot_be_made_leaves_nothing(void **state)
 {
     static const char *const steps[] = { "vmm_start", "vmm_load", "vmm_resume", "Hello",
-                                         "vmm_pause" };
+                                         "Configure", "Quiesce",  "vmm_pause" };
     struct world *w = *state;
     w->config.pool_hot = 1;
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
@@ -143,7 +143,8 @@ static void test_a_spare_that_cannot_be_made_leaves_nothing(void **state)
 
 static void test_a_vm_that_ends_while_it_is_made(void **state)
 {
-    static const char *const steps[] = { "vmm_load", "vmm_resume", "Hello", "vmm_pause" };
+    static const char *const steps[] = { "vmm_load",  "vmm_resume", "Hello",
+                                         "Configure", "Quiesce",    "vmm_pause" };
     struct world *w = *state;
     w->config.pool_hot = 1;
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
