@@ -8,7 +8,8 @@
  *             without a file stands for an empty one
  * STOP..CONT  the guest stands still: devices and dirty pages are copied to memory, the disk is
  *             switched to the new overlay
- * WRITE       a worker writes and syncs what was copied
+ * WRITE       a worker writes and syncs what was copied; meanwhile the guest moves its clock on by
+ *             how long it stood still
  * PUBLISH     the caller writes down what stands on it
  *
  * A failure goes to UNDO, which lets the guest go on. The new overlay stays once DISK was passed.
@@ -64,6 +65,7 @@ struct checkpoint {
     struct sandbox_own *own;
     struct deferred step;
     struct guest_call *call;
+    struct guest_call *clock_call; /* waited for by nobody */
     struct sandbox_timings timings;
     int64_t stopped_ns;
     struct saving saving;
@@ -99,12 +101,19 @@ static void step_done(struct checkpoint *c, enum checkpoint_state next, const st
     go(c, c->err.code ? CHECKPOINT_UNDO : next);
 }
 
+static void forget_clock(struct checkpoint *c)
+{
+    if (c->clock_call)
+        guest_link_cancel(TAKE(c->clock_call));
+}
+
 static void on_vm_ended(struct sandbox_own *own, const char *detail)
 {
     struct checkpoint *c = own->operation;
     c->vm_gone = true;
     if (!c->err.code)
         err_fill(&c->err, ERR_UNAVAILABLE, "the VM ended while it was saved: %s", detail);
+    forget_clock(c);
     if (c->call) {
         guest_link_cancel(TAKE(c->call));
         go(c, CHECKPOINT_UNDO);
@@ -189,12 +198,22 @@ static void on_switched(void *user, const struct err *err)
     step_done(c, CHECKPOINT_CONT, err);
 }
 
+static void on_clock(void *user, const ProtobufCMessage *msg, const struct err *err)
+{
+    struct checkpoint *c = user;
+    (void)msg;
+    (void)err;
+    c->clock_call = NULL;
+}
+
 static void on_running(void *user, const struct err *err)
 {
     struct checkpoint *c = user;
     if (!err) {
         c->stopped = false;
         guest_link_set_vm_running(c->own->sb.link, true);
+        if (!c->saving.manifest.guest_unresponsive)
+            c->clock_call = guest_refresh(c->own, guest_clock_stopped_ns(c->own), on_clock, c);
     }
     log_info("sandbox stood still", LOG_STR("sandbox_id", c->own->sb.id),
              LOG_INT("us", (clock_mono_ns() - c->stopped_ns) / 1000));
@@ -262,6 +281,7 @@ static void finish(struct checkpoint *c)
     struct sandbox_host *h = own->sb.host;
     own->operation = NULL;
     own->vm_ended = NULL;
+    forget_clock(c);
     saving_end(&c->saving);
     if (c->vm_gone)
         sandbox_end(&own->sb, own->end_reason, own->end_detail, "guest", NULL, NULL);

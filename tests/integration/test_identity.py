@@ -86,6 +86,15 @@ def test_clock_is_right_after_a_pause(sandbox):
     assert clock_error_ms(again) <= CLOCK_MS
 
 
+def test_clock_is_right_after_snapshots(sandbox):
+    """The sandbox stood still for each."""
+    from e2b import Sandbox
+
+    for snapshot in [sandbox.create_snapshot() for _ in range(4)]:
+        Sandbox.delete_snapshot(snapshot.snapshot_id)
+    assert clock_error_ms(sandbox) <= CLOCK_MS
+
+
 def test_on_restore_runs_in_a_copy(sandbox):
     """A template's executables run in each sandbox of it, as root, with its identity."""
     from e2b import Sandbox

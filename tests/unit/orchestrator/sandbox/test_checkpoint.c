@@ -17,6 +17,8 @@ static void test_a_snapshot_is_a_template_and_the_sandbox_goes_on(void **state)
     assert_int_equal(w->snapshotted, 1);
     assert_int_equal(w->err.code, ERR_OK);
     world_assert_state(w, SANDBOX_RUNNING, "running");
+    assert_int_equal(fakes.refreshes, 1); /* it stood still */
+    assert_true(fakes.stood_still_ns > 0);
     assert_int_equal(tempdir_count(&w->dir, "snapshots"), 1);
     assert_int_equal(tempdir_count(&w->dir, "layers"), 2);
     world_kill(w);
