@@ -24,8 +24,9 @@ BOUND_S = 120
 
 SAVE = ["vmm.save", "vmm.save_fd"]
 PAUSE = ["pause.record", "pause.write", *SAVE, "pause.state", "pause.stop", "pause.drain",
-         "pause.sync", "pause.quiesce"]
-PAUSE_DISK = ["pause.record", "pause.write", "pause.stop", "pause.drain", "pause.quiesce"]
+         "pause.quiesce"]
+PAUSE_DISK = ["pause.record", "pause.write", "pause.stop", "pause.drain", "pause.sync",
+              "pause.quiesce"]
 RESTORE = ["restore.cont", "vmm.load", "vmm.load_fd", "restore.load", "restore.fill", "vmm.console",
            "vmm.qmp"]
 RESUME = ["resume.refresh", "restore.cont", "resume.retire", "resume.record", *RESTORE[1:]]
