@@ -101,7 +101,7 @@ static int start(struct floor *f, struct err *err)
 static int start_again(struct floor *f, int64_t *begun, struct err *err)
 {
     *begun = clock_mono_ns();
-    if (f->o->pool != BENCH_WAITING)
+    if (f->o->pool == BENCH_NONE)
         return start(f, err);
     int rc = start_vmm(f, f->spare_top, err);
     *begun = clock_mono_ns();

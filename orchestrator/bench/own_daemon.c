@@ -132,7 +132,7 @@ become_daemon(const struct own_daemon *d, const struct bench_options *o)
     snprintf(api, sizeof(api), "%u", d->api_port);
     snprintf(proxy, sizeof(proxy), "%u", d->proxy_port);
     snprintf(hot, sizeof(hot), "%d", o->pool == BENCH_HOT ? 1 : 0);
-    snprintf(waiting, sizeof(waiting), "%d", o->pool == BENCH_WAITING ? 1 : 0);
+    snprintf(waiting, sizeof(waiting), "%d", o->pool == BENCH_NONE ? 0 : 1);
     snprintf(max, sizeof(max), "%d", SANDBOXES_MAX);
     snprintf(memory, sizeof(memory), "%u", o->allowance.memory_mb);
     snprintf(pids, sizeof(pids), "%u", o->allowance.pids);
