@@ -31,7 +31,8 @@ static const struct {
 
 #define CODES (sizeof(codes) / sizeof(codes[0]))
 
-static void fill(struct err *err, enum err_code code, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 3, 0)))
+fill(struct err *err, enum err_code code, const char *fmt, va_list ap)
 {
     err->code = code;
     err->reason = NULL;
