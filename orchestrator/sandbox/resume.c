@@ -12,7 +12,8 @@
  * guest's first instruction: from there on the disk is not the snapshot's any more, so the snapshot
  * must not be found again. FLUSH is of a sandbox that is booted although its memory was kept: its
  * guest writes to the disk what only the memory has (flush.c). What fails there is told, and the
- * disk is taken as it is. FORGET says that there is no memory any more.
+ * disk is taken as it is, unless it is the host that is short of something. FORGET says that there
+ * is no memory any more.
  *
  * A failure before CONT or FORGET leaves the sandbox paused as it was; a later one leaves it paused
  * with its disk alone, since its guest ran.
@@ -231,6 +232,12 @@ static void on_flushed(void *user, const struct err *err)
 {
     struct resume *op = user;
     op->phase_began = clock_mono_ns();
+    /* What the host lacks now it may have later, and the memory is still there. */
+    if (err && (err->code == ERR_EXHAUSTED || err->code == ERR_UNAVAILABLE) &&
+        op->own->snapshot_id[0]) {
+        step_done(op, RESUME_UNDO_VMM, err);
+        return;
+    }
     if (err && !op->err.code) {
         op->not_flushed = *err;
         log_warn("what a sandbox had not written out is lost: it is booted from its disk as it is",

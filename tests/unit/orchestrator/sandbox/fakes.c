@@ -71,7 +71,7 @@ bool fakes_step(void)
         struct ask *a = container_of(node, struct ask, node);
         if (is(fakes.hold, a->name))
             continue;
-        err_fill(&err, ERR_INTERNAL, "%s failed", a->name);
+        err_fill(&err, fakes.fail_code ? fakes.fail_code : ERR_INTERNAL, "%s failed", a->name);
         list_remove(&a->node);
         a->answer(a, is(fakes.fail, a->name) ? &err : NULL);
         free(a);

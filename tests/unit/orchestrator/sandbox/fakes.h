@@ -46,6 +46,7 @@ struct fakes {
     struct list asks, jobs, vmms;
     struct list orphans; /* VMs that were let go, and run on */
     const char *hold, *fail;
+    enum err_code fail_code; /* ERR_OK: ERR_INTERNAL */
     size_t links;
     bool silent_command;
     size_t commands_canceled;

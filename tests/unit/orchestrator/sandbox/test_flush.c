@@ -121,6 +121,26 @@ static void test_what_fails_is_told_and_the_disk_is_booted(void **state)
     }
 }
 
+/* As long as the memory is what it was. */
+static void test_a_host_that_is_short_of_something_leaves_it_paused(void **state)
+{
+    struct world *w = *state;
+    for (size_t i = 0; i < ASKS_BEFORE_RUNNING; i++) {
+        world_have_paused(w);
+        fakes.fail = asks[i];
+        fakes.fail_code = ERR_EXHAUSTED;
+        world_reboot(w);
+        assert_int_equal(w->err.code, ERR_UNAVAILABLE);
+        assert_paused_with_memory(w);
+        fakes.fail = NULL;
+        fakes.fail_code = ERR_OK;
+        w->err = (struct err){ 0 };
+        world_connect(w);
+        assert_int_equal(w->err.code, ERR_OK);
+        kill_it(w);
+    }
+}
+
 static void test_a_vm_that_ends_meanwhile_is_told_and_the_disk_is_booted(void **state)
 {
     struct world *w = *state;
@@ -251,6 +271,7 @@ int main(void)
         WORLD_TEST(test_what_was_kept_without_memory_is_just_booted),
         WORLD_TEST(test_the_memory_is_forgotten_before_the_guest_runs),
         WORLD_TEST(test_what_fails_is_told_and_the_disk_is_booted),
+        WORLD_TEST(test_a_host_that_is_short_of_something_leaves_it_paused),
         WORLD_TEST(test_a_vm_that_ends_meanwhile_is_told_and_the_disk_is_booted),
         WORLD_TEST(test_a_damaged_snapshot_is_told_and_the_disk_is_booted),
         WORLD_TEST(test_a_guest_that_did_not_answer_is_not_asked),
