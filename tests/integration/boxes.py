@@ -13,8 +13,8 @@ import tempfile
 from conftest import http_status, wait_for
 
 
-def vmms(data_dir):
-    """Processes whose command line names the run directory."""
+def vmms(data_dir, name=""):
+    """Processes whose command line names a run directory that begins so."""
     found = []
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -23,7 +23,7 @@ def vmms(data_dir):
             line = (entry / "cmdline").read_bytes()
         except OSError:
             continue
-        if f"{data_dir}/run/".encode() in line:
+        if f"{data_dir}/run/{name}".encode() in line:
             found.append(int(entry.name))
     return found
 

@@ -137,5 +137,5 @@ def test_a_snapshot_that_cannot_be_written_makes_no_template(own_daemon):
                           env={**os.environ, "SANDPIT_FAULTS": "image.snapshot"})
     assert done.returncode == 1 and "fault image.snapshot" in done.stderr, done.stderr
     assert names(own_daemon.data_dir, "templates") == before
-    assert vmms(own_daemon.data_dir) == []
+    assert vmms(own_daemon.data_dir, ".build") == []
     assert "faulty" not in run(SANDPIT, "image", "list", "--data-dir", own_daemon.data_dir)
