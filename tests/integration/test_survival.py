@@ -93,7 +93,12 @@ class Worker(threading.Thread):
     def create(self, _=None):
         if len(self.told) >= 2 or self.full:
             return
-        t = Told(create(self.d))
+        try:
+            t = Told(create(self.d))
+        except AssertionError:
+            if self.full:  # since it was begun
+                raise Refused from None
+            raise
         self.told.append(t)
         t.pid = start_process(t.box)
 
