@@ -193,6 +193,12 @@ void kill_give_up(struct sandbox_host *h);
  * waited for: it is faster, and its memory would be lost. */
 void resume_cancel_boots(struct sandbox_host *h);
 
+/* Resume a paused sandbox that nothing else happens to, and tell; with `reboot` from its disk. */
+void resume_begin(struct sandbox_own *own, int64_t timeout_s, bool reboot,
+                  sandbox_connected_cb done, void *user);
+/* Be told of the end of the resume that is under way. */
+void resume_join(struct sandbox_own *own, sandbox_connected_cb done, void *user);
+
 /* create.c */
 void create_cancel_all(struct sandbox_host *h);
 size_t create_count(const struct sandbox_host *h, const char *team_id);
