@@ -123,9 +123,12 @@ static void status_deinit(struct status *s)
     grpc_slice_unref(s->details);
 }
 
-/* The codes are gRPC's own. */
+/* The codes are gRPC's own. No subcommand cancels a call that it waits for: such a status is gRPC's,
+ * for a call that came while the server shut down and that no handler saw. */
 static int status_fail(const struct status *s, struct err *err)
 {
+    if (s->code == GRPC_STATUS_CANCELLED)
+        return err_set(err, ERR_UNAVAILABLE, EIO, "the daemon stopped before it took the call");
     return err_set(err, (enum err_code)s->code, EIO, "%.*s", (int)GRPC_SLICE_LENGTH(s->details),
                    (const char *)GRPC_SLICE_START_PTR(s->details));
 }

@@ -50,6 +50,14 @@ static void refuse(struct node_call *c)
     node_call_fail(c, &err);
 }
 
+/* As gRPC does with a call that comes while the server shuts down. */
+static void cancel(struct node_call *c)
+{
+    struct err err;
+    err_fill(&err, ERR_CANCELED, "CANCELLED");
+    node_call_fail(c, &err);
+}
+
 static void count_call(struct node_call *c)
 {
     struct world *w = c->service;
@@ -106,6 +114,7 @@ static void idle(struct node_call *c)
 static const struct node_method methods[] = {
     { .path = "/test.v1.Test/Echo", .input = TEXT, .start = echo, .quick = true },
     { .path = "/test.v1.Test/Refuse", .input = TEXT, .start = refuse },
+    { .path = "/test.v1.Test/Cancel", .input = TEXT, .start = cancel },
     { .path = "/test.v1.Test/Hold", .input = TEXT, .start = hold },
     { .path = "/test.v1.Test/Count", .input = TEXT, .start = count_call },
     { .path = "/test.v1.Test/CountQuick", .input = TEXT, .start = count_call, .quick = true },
@@ -269,6 +278,19 @@ static void test_an_error_has_its_code_and_sentence(void **state)
     assert_int_equal(call(c, "/test.v1.Test/None", "", 10, &arena, &answer, &err), -EIO);
     assert_int_equal(err.code, ERR_UNIMPLEMENTED);
     assert_string_equal(err.msg, "there is no method /test.v1.Test/None");
+    arena_deinit(&arena);
+    node_client_close(c);
+}
+
+static void test_a_call_that_grpc_cancelled_says_that_no_daemon_took_it(void **state)
+{
+    struct node_client *c = connect_to(*state);
+    struct arena arena = { 0 };
+    const text_message *answer;
+    struct err err;
+    assert_int_equal(call(c, "/test.v1.Test/Cancel", "", 10, &arena, &answer, &err), -EIO);
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_string_equal(err.msg, "the daemon stopped before it took the call");
     arena_deinit(&arena);
     node_client_close(c);
 }
@@ -445,6 +467,7 @@ int main(void)
         WITH_SERVER(test_a_call_is_answered),
         WITH_SERVER(test_handlers_of_both_threads_exclude_each_other),
         WITH_SERVER(test_an_error_has_its_code_and_sentence),
+        WITH_SERVER(test_a_call_that_grpc_cancelled_says_that_no_daemon_took_it),
         WITH_SERVER(test_a_stream_ends_well_after_its_messages),
         WITH_SERVER(test_a_slow_reader_holds_the_sender_up),
         WITH_SERVER(test_a_cancelled_stream_is_told_once),
