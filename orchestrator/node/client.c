@@ -123,8 +123,8 @@ static void status_deinit(struct status *s)
     grpc_slice_unref(s->details);
 }
 
-/* The codes are gRPC's own. No subcommand cancels a call that it waits for: such a status is gRPC's,
- * for a call that came while the server shut down and that no handler saw. */
+/* The codes are gRPC's own. No subcommand cancels a call that it waits for: such a status is
+ * gRPC's, for a call that came while the server shut down and that no handler saw. */
 static int status_fail(const struct status *s, struct err *err)
 {
     if (s->code == GRPC_STATUS_CANCELLED)
