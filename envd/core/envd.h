@@ -30,6 +30,7 @@ struct envd {
     struct map envs;            /* user-set defaults: name -> malloc'ed text */
     struct map internal_envs;   /* E2B_*, which users cannot override */
     int64_t init_timestamp_ns;  /* newest timestamp applied by /init; 0 none */
+    int64_t clock_moved_for_ns; /* the went_on_ns of guest.proto that was told last */
     unsigned inits;             /* requests to /init that are open */
     char sandbox_id[64];
     char template_id[64];

@@ -32,7 +32,7 @@ static bool plain_name(const char *text, const char *also, size_t max)
 
 /* What a Configure and a Refresh have in common. */
 struct moment {
-    int64_t wall_clock_ns, stood_still_ns; /* 0: absent */
+    int64_t wall_clock_ns, stood_still_ns, went_on_ns; /* 0: absent */
     ProtobufCBinaryData entropy;
 };
 
@@ -43,6 +43,8 @@ static bool moment_ok(const struct moment *m, struct err *err)
         wrong = "wall_clock_ns must not be negative";
     else if (m->stood_still_ns < 0)
         wrong = "stood_still_ns must not be negative";
+    else if (m->went_on_ns < 0)
+        wrong = "went_on_ns must not be negative";
     else if (m->entropy.len != 0 && m->entropy.len != GUEST_ENTROPY_SIZE)
         wrong = "entropy must have 64 bytes";
     return !wrong || err_set(err, ERR_INVALID, EINVAL, "%s", wrong) == 0;
@@ -110,12 +112,25 @@ static void stir_entropy(ProtobufCBinaryData entropy)
     explicit_bzero(&pool, sizeof(pool));
 }
 
-static void apply_moment(const struct moment *m)
+/* A call whose answer was lost comes again. */
+static bool was_moved_for(struct envd *e, int64_t went_on_ns)
 {
-    if (m->stood_still_ns)
-        wall_clock_move(m->stood_still_ns);
-    else if (m->wall_clock_ns)
+    bool same = went_on_ns && e->clock_moved_for_ns == went_on_ns;
+    e->clock_moved_for_ns = went_on_ns;
+    return same;
+}
+
+static void set_clock(struct envd *e, const struct moment *m)
+{
+    if (!m->stood_still_ns && m->wall_clock_ns)
         wall_clock_set(m->wall_clock_ns);
+    else if (m->stood_still_ns && !was_moved_for(e, m->went_on_ns))
+        wall_clock_move(m->stood_still_ns);
+}
+
+static void apply_moment(struct envd *e, const struct moment *m)
+{
+    set_clock(e, m);
     if (m->entropy.len)
         stir_entropy(m->entropy);
 }
@@ -157,7 +172,7 @@ void identity_settle(struct envd *e)
 int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureRequest *r,
                        struct identity_files *files, struct err *err)
 {
-    const struct moment now = { r->wall_clock_ns, r->stood_still_ns, r->entropy };
+    const struct moment now = { r->wall_clock_ns, r->stood_still_ns, r->went_on_ns, r->entropy };
     const char *wrong = wrong_configure(e, r);
     if (wrong)
         return err_set(err, ERR_INVALID, EINVAL, "%s", wrong);
@@ -166,7 +181,7 @@ int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureReques
 
     /* The clock first: each moment until it is set makes it late. */
     if (e->is_guest)
-        apply_moment(&now);
+        apply_moment(e, &now);
     snprintf(e->sandbox_id, sizeof(e->sandbox_id), "%s", r->sandbox_id);
     snprintf(e->template_id, sizeof(e->template_id), "%s", r->template_id);
     snprintf(e->access_token, sizeof(e->access_token), "%s", r->access_token);
@@ -191,10 +206,10 @@ int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureReques
 
 int identity_refresh(struct envd *e, const Sandpit__Guest__V1__RefreshRequest *r, struct err *err)
 {
-    const struct moment now = { r->wall_clock_ns, r->stood_still_ns, r->entropy };
+    const struct moment now = { r->wall_clock_ns, r->stood_still_ns, r->went_on_ns, r->entropy };
     if (!moment_ok(&now, err))
         return -EINVAL;
     if (e->is_guest)
-        apply_moment(&now);
+        apply_moment(e, &now);
     return 0;
 }

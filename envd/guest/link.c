@@ -12,6 +12,7 @@
 #include "common/base/log.h"
 #include "common/link/link_limits.h"
 #include "envd/guest/identity.h"
+#include "envd/guest/service.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -90,11 +91,43 @@ static void end_session_start(struct link_end *end)
         uv_timer_start(&end->ahead, on_ahead, LINK_AHEAD_MS, 0);
 }
 
-/* Bytes that are no marker: the session's, or nobody's. */
+static void answer_first(struct link_end *end)
+{
+    struct buf answer = { 0 };
+    if (guest_first_call(end->l->e, &end->call, &answer))
+        io_write(&end->fd.io, buf_head(&answer), buf_len(&answer));
+    buf_deinit(&answer);
+}
+
+/* Answer the calls that come before the session; the first byte of anything else begins that.
+ * Returns how many bytes were taken. */
+static size_t take_first_calls(struct link_end *end, const uint8_t *data, size_t n)
+{
+    size_t taken = 0;
+    while (taken < n && end->calls) {
+        size_t used;
+        int rc = link_frame_feed(&end->call, data + taken, n - taken, &used);
+        taken += used;
+        if (rc > 0)
+            answer_first(end);
+        if (rc < 0)
+            end->calls = false;
+        if (rc == -EPROTO)
+            end_session_start(end);
+    }
+    return taken;
+}
+
+/* Bytes that are no marker: a first call's, the session's, or nobody's. */
 static void pass_on(void *user, const uint8_t *data, size_t n)
 {
     struct link_end *end = user;
-    if (end->session)
+    if (end->calls) {
+        size_t taken = take_first_calls(end, data, n);
+        data += taken;
+        n -= taken;
+    }
+    if (end->session && n > 0)
         http2_session_input(end->session, data, n);
 }
 
@@ -125,7 +158,8 @@ static void on_marked_data(struct link_end *end, const uint8_t *data, size_t n)
         end_session_leave(end);
         memcpy(answer, LINK_ACK, LINK_ACK_SIZE);
         io_write(&end->fd.io, answer, sizeof(answer));
-        end_session_start(end);
+        link_frame_deinit(&end->call);
+        end->calls = true;
     }
     if (end->l->closing)
         return;
@@ -228,6 +262,8 @@ void link_end_close(struct link_end *end)
     abort_session(&end->session);
     abort_session(&end->next);
     abort_session(&end->last);
+    link_frame_deinit(&end->call);
+    end->calls = false;
     uv_timer_stop(&end->hold);
     uv_timer_stop(&end->ahead);
     io_close(&end->fd.io, false);

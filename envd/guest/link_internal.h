@@ -5,6 +5,7 @@
 #include "common/base/list.h"
 #include "common/http/http2.h"
 #include "common/io/io_fd.h"
+#include "common/link/link_frame.h"
 #include "common/link/link_marker.h"
 #include "envd/guest/link.h"
 
@@ -13,6 +14,8 @@ struct link_end {
     struct envd_link *l;
     struct list node;
     struct io_fd fd;
+    struct link_frame call;        /* a first call, while there is no session yet */
+    bool calls;                    /* a marker has come, and nothing since but first calls */
     struct http2_session *session; /* NULL while there is none */
     struct http2_session *next;    /* made ahead; NULL: not yet */
     struct http2_session *last;    /* muted, to be freed; NULL: none */

@@ -1,10 +1,14 @@
 /* The control service of proto/guest.proto: what only the orchestrator may ask, on the guest link.
  */
+#include "envd/guest/service.h"
+
+#include "common/base/arena.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/fileio.h"
 #include "common/base/log.h"
 #include "common/link/guest_protocol.h"
+#include "common/rpc/pbwire.h"
 #include "envd/boot/boot.h"
 #include "envd/guest/identity.h"
 #include "envd/guest/on_restore.h"
@@ -145,6 +149,60 @@ static void on_refresh(struct rpc_call *call, ProtobufCMessage *msg)
     Sandpit__Guest__V1__RefreshResponse answer = SANDPIT__GUEST__V1__REFRESH_RESPONSE__INIT;
     answer.wall_clock_ns = clock_wall_ns();
     rpc_reply(call, &answer.base);
+}
+
+static bool put_answer(struct buf *answer, const struct link_frame *call,
+                       const ProtobufCMessage *msg)
+{
+    struct buf packed = { 0 };
+    bool ok = pbwire_encode(msg, &packed) &&
+              link_frame_put(answer, (enum link_frame_type)call->type, buf_str(&packed));
+    buf_deinit(&packed);
+    return ok;
+}
+
+/* Whether the guest is what the request says now. */
+static bool configure_first(struct envd *e, const Sandpit__Guest__V1__ConfigureRequest *r)
+{
+    struct err err;
+    if (r->rehearsal || (e->is_guest && on_restore_wanted(e, ON_RESTORE_DIR, false)) ||
+        identity_configure(e, r, &named.files, &err) < 0)
+        return false;
+    if (e->is_guest)
+        write_files_later(e);
+    return true;
+}
+
+static const ProtobufCMessageDescriptor *type_of_first(const struct link_frame *call)
+{
+    switch (call->type) {
+    case LINK_FRAME_CONFIGURE:
+        return &sandpit__guest__v1__configure_request__descriptor;
+    case LINK_FRAME_REFRESH:
+        return &sandpit__guest__v1__refresh_request__descriptor;
+    default:
+        return NULL;
+    }
+}
+
+bool guest_first_call(struct envd *e, const struct link_frame *call, struct buf *answer)
+{
+    Sandpit__Guest__V1__ConfigureResponse configured = SANDPIT__GUEST__V1__CONFIGURE_RESPONSE__INIT;
+    Sandpit__Guest__V1__RefreshResponse refreshed = SANDPIT__GUEST__V1__REFRESH_RESPONSE__INIT;
+    const ProtobufCMessageDescriptor *type = type_of_first(call);
+    const ProtobufCMessage *done = NULL;
+    struct arena arena = { 0 };
+    struct err err;
+    const ProtobufCMessage *msg = type ? pbwire_decode(type, call->message, &arena, &err) : NULL;
+    if (msg && call->type == LINK_FRAME_CONFIGURE && configure_first(e, (const void *)msg))
+        done = &configured.base;
+    if (msg && call->type == LINK_FRAME_REFRESH &&
+        identity_refresh(e, (const void *)msg, &err) == 0)
+        done = &refreshed.base;
+    arena_deinit(&arena);
+    configured.wall_clock_ns = refreshed.wall_clock_ns = clock_wall_ns();
+    return done ? put_answer(answer, call, done)
+                : link_frame_put(answer, LINK_FRAME_DECLINED, STR(""));
 }
 
 /* A sync on the thread pool; it may outlive its call. */

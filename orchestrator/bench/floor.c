@@ -126,17 +126,14 @@ static int configure(struct floor *f, bool rehearsal, struct err *err)
     r.default_user = user;
     r.wall_clock_ns = clock_wall_ns();
     r.entropy = (ProtobufCBinaryData){ sizeof(entropy), entropy };
-    return single_vm_call(f->vm, "/sandpit.guest.v1.Guest/Configure", &r.base,
-                          &sandpit__guest__v1__configure_response__descriptor, CALL_TIMEOUT_MS,
-                          err);
+    return single_vm_call_first(f->vm, GUEST_LINK_FIRST_CONFIGURE, &r.base, CALL_TIMEOUT_MS, err);
 }
 
 static int refresh(struct floor *f, struct err *err)
 {
     Sandpit__Guest__V1__RefreshRequest r = SANDPIT__GUEST__V1__REFRESH_REQUEST__INIT;
     r.wall_clock_ns = clock_wall_ns();
-    return single_vm_call(f->vm, "/sandpit.guest.v1.Guest/Refresh", &r.base,
-                          &sandpit__guest__v1__refresh_response__descriptor, CALL_TIMEOUT_MS, err);
+    return single_vm_call_first(f->vm, GUEST_LINK_FIRST_REFRESH, &r.base, CALL_TIMEOUT_MS, err);
 }
 
 static int create(struct floor *f, struct err *err)

@@ -12,6 +12,7 @@
 
 #include "common/base/err.h"
 #include "common/link/link_marker.h"
+#include "orchestrator/link/guest_link.h"
 #include "orchestrator/vmm/vmm.h"
 
 struct single_vm;
@@ -40,10 +41,10 @@ int single_vm_save(struct single_vm *s, int *state_fd, struct err *err); /* the 
 int single_vm_link(struct single_vm *s, const uint8_t secret[static LINK_SECRET_SIZE], bool running,
                    struct err *err);
 
-/* Call the control service; what it answers, beside an error, is not looked at. */
-int single_vm_call(struct single_vm *s, const char *method, const ProtobufCMessage *request,
-                   const ProtobufCMessageDescriptor *response, unsigned timeout_ms,
-                   struct err *err);
+/* Call the control service as a guest that was just restored is called; what it answers, beside an
+ * error, is not looked at. */
+int single_vm_call_first(struct single_vm *s, enum guest_link_first which,
+                         const ProtobufCMessage *request, unsigned timeout_ms, struct err *err);
 
 /* Run `command` by bash as `user` in a guest whose envd asks for no token. ERR_UNAVAILABLE when
  * `expected` is not in what it printed. */

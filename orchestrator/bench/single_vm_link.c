@@ -35,12 +35,12 @@ static void on_called(void *user, const ProtobufCMessage *response, const struct
     single_vm_finish(c->s, err);
 }
 
-int single_vm_call(struct single_vm *s, const char *method, const ProtobufCMessage *request,
-                   const ProtobufCMessageDescriptor *response, unsigned timeout_ms, struct err *err)
+int single_vm_call_first(struct single_vm *s, enum guest_link_first which,
+                         const ProtobufCMessage *request, unsigned timeout_ms, struct err *err)
 {
     struct calling c = { .s = s };
     single_vm_begin(s);
-    c.call = guest_link_call(s->link, method, request, response, timeout_ms, on_called, &c);
+    c.call = guest_link_call_first(s->link, which, request, timeout_ms, on_called, &c);
     if (!c.call)
         return err_set(err, ERR_EXHAUSTED, ENOMEM, "out of memory calling the guest");
     int rc = single_vm_wait(s, 0, err);

@@ -1,8 +1,13 @@
-/* Calls of the control service. One that finds the link down waits for it, within its deadline. */
+/* Calls of the control service. One that finds the link down waits for it, within its deadline; a
+ * first call may be answered before the link is up. */
 #include "orchestrator/link/link_internal.h"
 
+#include "common/base/arena.h"
 #include "common/base/cleanup.h"
+#include "common/link/guest_protocol.h"
+#include "common/rpc/pbwire.h"
 #include "common/rpc/rpc_client.h"
+#include "guest.pb-c.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +22,7 @@ struct guest_call {
     uint8_t *packed; /* the message, while waiting */
     size_t packed_n;
     const ProtobufCMessageDescriptor *input, *output;
+    uint8_t frame; /* of a first call: LINK_FRAME_*; 0: it is for the session */
     void (*done)(void *user, const ProtobufCMessage *response, const struct err *err);
     void *user;
     struct err failure;
@@ -34,6 +40,8 @@ static void on_timer_closed(uv_handle_t *handle)
 static void call_free(struct guest_call *c)
 {
     list_remove(&c->node);
+    if (c->l && c->l->first == c)
+        c->l->first = NULL;
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
 }
 
@@ -109,6 +117,52 @@ void guest_calls_fail(struct guest_link *l)
     }
 }
 
+void guest_calls_send_first(struct guest_link *l)
+{
+    struct guest_call *c = NULL;
+    struct buf frame = { 0 };
+    if (sm_state(&l->sm) != LINK_ACKING || l->first_sent || l->first_refused)
+        return;
+    list_for_each (node, &l->calls) {
+        c = container_of(node, struct guest_call, node);
+        if (c->packed && c->frame)
+            break;
+        c = NULL;
+    }
+    struct str message = { c ? (const char *)c->packed : "", c ? c->packed_n : 0 };
+    if (c && link_frame_put(&frame, (enum link_frame_type)c->frame, message)) {
+        io_write(&l->conn->fd.io, buf_head(&frame), buf_len(&frame));
+        l->first = c;
+        l->first_sent = true;
+        l->told_next_secret = true;
+    }
+    buf_deinit(&frame);
+}
+
+void guest_calls_forget_first(struct guest_link *l)
+{
+    l->first = NULL;
+    l->first_sent = false;
+    link_frame_deinit(&l->answer);
+}
+
+void guest_calls_take_answer(struct guest_link *l)
+{
+    struct guest_call *c = TAKE(l->first);
+    struct arena arena = { 0 };
+    struct err err;
+    if (!c) /* given up meanwhile */
+        return;
+    c->frame = 0;
+    if (l->answer.type == LINK_FRAME_DECLINED)
+        return;
+    free(TAKE(c->packed));
+    uv_timer_stop(&c->timer);
+    const ProtobufCMessage *response = pbwire_decode(c->output, l->answer.message, &arena, &err);
+    call_done(c, response, response ? NULL : &err);
+    arena_deinit(&arena);
+}
+
 struct guest_call *
 guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage *msg,
                 const ProtobufCMessageDescriptor *output, unsigned timeout_ms,
@@ -144,6 +198,31 @@ guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage
     protobuf_c_message_pack(msg, c->packed);
     if (timeout_ms > 0)
         uv_timer_start(&c->timer, on_timer, timeout_ms, 0);
+    return c;
+}
+
+struct guest_call *guest_link_call_first(struct guest_link *l, enum guest_link_first which,
+                                         const ProtobufCMessage *msg, unsigned timeout_ms,
+                                         void (*done)(void *user, const ProtobufCMessage *response,
+                                                      const struct err *err),
+                                         void *user)
+{
+    static const struct {
+        uint8_t frame;
+        const char *method;
+        const ProtobufCMessageDescriptor *output;
+    } first_calls[] = {
+        [GUEST_LINK_FIRST_CONFIGURE] = { LINK_FRAME_CONFIGURE, GUEST_SERVICE "Configure",
+                                         &sandpit__guest__v1__configure_response__descriptor },
+        [GUEST_LINK_FIRST_REFRESH] = { LINK_FRAME_REFRESH, GUEST_SERVICE "Refresh",
+                                       &sandpit__guest__v1__refresh_response__descriptor },
+    };
+    struct guest_call *c = guest_link_call(l, first_calls[which].method, msg,
+                                           first_calls[which].output, timeout_ms, done, user);
+    if (c && c->packed) {
+        c->frame = first_calls[which].frame;
+        guest_calls_send_first(l);
+    }
     return c;
 }
 

@@ -21,7 +21,9 @@ static const struct sm_rule link_rules[LINK_STATE_NR] = {
     [LINK_CONNECT] = { "connect", SM_TO(LINK_GREETING) | SM_TO(LINK_ACKING) | SM_TO(LINK_UP) |
                                       SM_TO(LINK_PAUSE) | ANYTIME },
     [LINK_GREETING] = { "greeting", SM_TO(LINK_UP) | SM_TO(LINK_PAUSE) | ANYTIME },
-    [LINK_ACKING] = { "acking", SM_TO(LINK_UP) | SM_TO(LINK_PAUSE) | ANYTIME },
+    [LINK_ACKING] = { "acking",
+                      SM_TO(LINK_ANSWERING) | SM_TO(LINK_UP) | SM_TO(LINK_PAUSE) | ANYTIME },
+    [LINK_ANSWERING] = { "answering", SM_TO(LINK_UP) | SM_TO(LINK_PAUSE) | ANYTIME },
     [LINK_UP] = { "up", SM_TO(LINK_PAUSE) | SM_TO(LINK_DRAINING) | SM_TO(LINK_CLOSED) },
     [LINK_DRAINING] = { "draining", ANYTIME },
     [LINK_QUIET] = { "quiet", SM_TO(LINK_PAUSE) | SM_TO(LINK_QUIET) | SM_TO(LINK_CLOSED) },
@@ -90,6 +92,7 @@ static void on_poll_closed(uv_handle_t *handle)
 static void link_cut(struct guest_link *l)
 {
     struct link_conn *conn = TAKE(l->conn);
+    guest_calls_forget_first(l);
     if (l->session)
         http2_session_abort(TAKE(l->session), ECONNRESET);
     if (!conn)
@@ -171,6 +174,7 @@ static void link_lost(struct guest_link *l, int errnum)
     case LINK_CONNECT:
     case LINK_GREETING:
     case LINK_ACKING:
+    case LINK_ANSWERING:
         link_try_failed(l, errnum);
         break;
     case LINK_PAUSE:
@@ -222,6 +226,35 @@ static void count_garbage(void *user, const uint8_t *data, size_t n)
     l->garbage += n;
 }
 
+static void link_acked(struct guest_link *l)
+{
+    if (!l->first_sent) {
+        link_up(l);
+        return;
+    }
+    sm_move(&l->sm, LINK_ANSWERING);
+    timer_set(l, LINK_ACK_MS, true);
+}
+
+/* The answer to the first call. What is none comes from an envd that knows no first calls, and has
+ * begun its session: it takes a new marker to begin another. */
+static size_t take_answer(struct guest_link *l, const uint8_t *data, size_t n)
+{
+    size_t used;
+    int rc = link_frame_feed(&l->answer, data, n, &used);
+    if (rc < 0) {
+        l->first_refused = true;
+        link_try_failed(l, -rc);
+        return n;
+    }
+    if (rc == 0)
+        return used;
+    guest_calls_take_answer(l);
+    if (sm_state(&l->sm) == LINK_ANSWERING)
+        link_up(l);
+    return used;
+}
+
 /* Discard everything up to the acknowledgement of our nonce. Returns how many bytes were taken. */
 static size_t take_ack(struct guest_link *l, const uint8_t *data, size_t n)
 {
@@ -229,7 +262,7 @@ static size_t take_ack(struct guest_link *l, const uint8_t *data, size_t n)
     size_t used;
     if (link_scanner_feed(&l->scanner, data, n, count_garbage, l, nonce, &used)) {
         if (memcmp(nonce, l->nonce, sizeof(nonce)) == 0) {
-            link_up(l);
+            link_acked(l);
             return used;
         }
         l->garbage += LINK_ACK_SIZE + LINK_NONCE_SIZE; /* an older one */
@@ -258,6 +291,8 @@ static void on_data(struct io *io, const uint8_t *data, size_t n)
         size_t used = n;
         if (sm_state(&l->sm) == LINK_ACKING)
             used = take_ack(l, data, n);
+        else if (sm_state(&l->sm) == LINK_ANSWERING)
+            used = take_answer(l, data, n);
         else if (sm_state(&l->sm) == LINK_GREETING)
             used = take_greeting(l, data, n);
         else if (l->session)
@@ -301,7 +336,16 @@ static const struct io_events conn_events = {
     .on_closed = on_closed,
 };
 
-/* The marker, and nothing else until it was acknowledged. */
+/* The secret for this try: after one that may have told the guest another it is that one, then by
+ * turns. */
+static const uint8_t *pick_secret(struct guest_link *l)
+{
+    bool next = l->has_next_secret && l->told_next_secret && !l->tried_next_secret;
+    l->tried_next_secret = next;
+    return next ? l->next_secret : l->secret;
+}
+
+/* The marker, and nothing but a first call until it was acknowledged. */
 static void send_marker(struct guest_link *l)
 {
     uint8_t marker[LINK_SECRET_SIZE + LINK_NONCE_SIZE];
@@ -311,12 +355,13 @@ static void send_marker(struct guest_link *l)
     }
     link_scanner_init(&l->scanner, LINK_ACK);
     l->garbage = 0;
-    memcpy(marker, l->secret, LINK_SECRET_SIZE);
+    memcpy(marker, pick_secret(l), LINK_SECRET_SIZE);
     memcpy(marker + LINK_SECRET_SIZE, l->nonce, LINK_NONCE_SIZE);
     sm_move(&l->sm, LINK_ACKING);
     timer_set(l, l->ack_ms, true);
     l->ack_ms = l->ack_ms * 2 < LINK_ACK_MS ? l->ack_ms * 2 : LINK_ACK_MS;
     io_write(&l->conn->fd.io, marker, sizeof(marker));
+    guest_calls_send_first(l);
 }
 
 static void send_greeting(struct guest_link *l)
@@ -463,6 +508,14 @@ bool guest_link_is_up(const struct guest_link *l)
 void guest_link_set_secret(struct guest_link *l, const uint8_t secret[static LINK_SECRET_SIZE])
 {
     memcpy(l->secret, secret, LINK_SECRET_SIZE);
+    l->has_next_secret = false;
+}
+
+void guest_link_expect_secret(struct guest_link *l, const uint8_t secret[static LINK_SECRET_SIZE])
+{
+    memcpy(l->next_secret, secret, LINK_SECRET_SIZE);
+    l->has_next_secret = true;
+    l->told_next_secret = l->tried_next_secret = false;
 }
 
 struct http2_session *guest_link_session(struct guest_link *l)

@@ -75,6 +75,23 @@ guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage
                 void *user);
 void guest_link_cancel(struct guest_call *c);
 
+/*
+ * A call for a guest that has just been restored: on a link that waits for the guest to answer the
+ * marker it goes right behind that, past HTTP/2, whose first session is half of what such a guest
+ * has to run until it answers. On any other link, or when the guest declines, it is a
+ * guest_link_call(). One that was not answered is sent again, so the guest must not mind.
+ */
+enum guest_link_first { GUEST_LINK_FIRST_CONFIGURE, GUEST_LINK_FIRST_REFRESH };
+struct guest_call *guest_link_call_first(struct guest_link *l, enum guest_link_first which,
+                                         const ProtobufCMessage *msg, unsigned timeout_ms,
+                                         void (*done)(void *user, const ProtobufCMessage *response,
+                                                      const struct err *err),
+                                         void *user);
+
+/* What is called next gives the guest this secret. Until guest_link_set_secret() a try that led
+ * nowhere may have left the guest with either. */
+void guest_link_expect_secret(struct guest_link *l, const uint8_t secret[static LINK_SECRET_SIZE]);
+
 /* Whether the guest is told by a GOAWAY that its session is over. One that is saved at once would
  * not get to reading it, and is spared the work after it is restored: the next marker ends the
  * session. */

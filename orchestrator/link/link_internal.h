@@ -5,6 +5,7 @@
 #include "common/base/list.h"
 #include "common/base/sm.h"
 #include "common/io/io_fd.h"
+#include "common/link/link_frame.h"
 #include "orchestrator/link/guest_link.h"
 #include "orchestrator/link/stream_open.h"
 
@@ -25,6 +26,7 @@
 
 /*
  * PAUSE -> CONNECT -> (GREETING: hybrid vsock | ACKING: virtio-serial | neither) -> UP
+ * With a first call sent behind the marker: ACKING -> ANSWERING -> UP.
  * Any failure goes back to PAUSE; quiesce goes by DRAINING to QUIET, and resume from there to
  * PAUSE.
  */
@@ -33,6 +35,7 @@ enum link_state {
     LINK_CONNECT,
     LINK_GREETING,
     LINK_ACKING,
+    LINK_ANSWERING,
     LINK_UP,
     LINK_DRAINING,
     LINK_QUIET,
@@ -53,6 +56,8 @@ struct guest_link {
     struct defer_queue *defer;
     struct link_address address;
     uint8_t secret[LINK_SECRET_SIZE];
+    uint8_t next_secret[LINK_SECRET_SIZE]; /* which a first call gives to the guest */
+    bool has_next_secret, told_next_secret, tried_next_secret;
     const struct guest_link_events *events;
     void *user;
 
@@ -72,7 +77,11 @@ struct guest_link {
     size_t garbage;
 
     struct list calls;
-    struct deferred quiesce; /* quiesced while there was no session */
+    struct guest_call *first; /* sent behind the marker and not answered; NULL: none */
+    bool first_sent;          /* in this try */
+    bool first_refused;       /* the guest's envd knows no first calls */
+    struct link_frame answer; /* to it */
+    struct deferred quiesce;  /* quiesced while there was no session */
     void (*quiesce_done)(void *user, int rc);
     void *quiesce_user;
 };
@@ -80,5 +89,12 @@ struct guest_link {
 /* guest_call.c */
 void guest_calls_start(struct guest_link *l); /* the link is up: those that waited */
 void guest_calls_fail(struct guest_link *l);  /* the link is being closed */
+
+/* The marker was written: a first call that waits goes behind it, if there is one. */
+void guest_calls_send_first(struct guest_link *l);
+/* Its answer is whole, in l->answer. */
+void guest_calls_take_answer(struct guest_link *l);
+/* The try is over: one that was not answered waits for the next. */
+void guest_calls_forget_first(struct guest_link *l);
 
 #endif

@@ -93,17 +93,19 @@ static struct guest_call *configure(struct sandbox_own *own, const char *name, b
     r.template_id = sb->template_id;
     r.hostname = id;
     r.machine_id = machine_id;
-    if (!rehearsal)
+    if (!rehearsal) {
         r.link_secret = (ProtobufCBinaryData){ LINK_SECRET_SIZE, own->link_secret };
+        guest_link_expect_secret(sb->link, own->link_secret);
+    }
     r.access_token = sb->envd_token;
     r.n_envs = map_entries(own->envs, &arena, &r.envs);
     r.default_user = default_user;
     r.wall_clock_ns = clock_wall_ns();
     r.stood_still_ns = stood_still(own, stopped_ns);
+    r.went_on_ns = own->clock_moved_ns;
     r.entropy = (ProtobufCBinaryData){ sizeof(entropy), entropy };
-    struct guest_call *call = guest_link_call(
-        sb->link, "/sandpit.guest.v1.Guest/Configure", &r.base,
-        &sandpit__guest__v1__configure_response__descriptor, CONFIGURE_DEADLINE_MS, done, user);
+    struct guest_call *call = guest_link_call_first(sb->link, GUEST_LINK_FIRST_CONFIGURE, &r.base,
+                                                    CONFIGURE_DEADLINE_MS, done, user);
     arena_deinit(&arena);
     return call;
 }
@@ -149,10 +151,10 @@ struct guest_call *guest_refresh(struct sandbox_own *own, uint64_t stopped_ns, g
     random_entropy(entropy);
     r.wall_clock_ns = clock_wall_ns();
     r.stood_still_ns = stood_still(own, stopped_ns);
+    r.went_on_ns = own->clock_moved_ns;
     r.entropy = (ProtobufCBinaryData){ sizeof(entropy), entropy };
-    return guest_link_call(own->sb.link, "/sandpit.guest.v1.Guest/Refresh", &r.base,
-                           &sandpit__guest__v1__refresh_response__descriptor, REFRESH_DEADLINE_MS,
-                           done, user);
+    return guest_link_call_first(own->sb.link, GUEST_LINK_FIRST_REFRESH, &r.base,
+                                 REFRESH_DEADLINE_MS, done, user);
 }
 
 struct guest_call *guest_quiesce(struct sandbox_own *own, bool sync, unsigned timeout_ms,

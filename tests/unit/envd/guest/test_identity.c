@@ -1,6 +1,7 @@
 #include "common/base/cleanup.h"
 #include "common/link/guest_protocol.h"
 #include "common/link/link_marker.h"
+#include "envd/core/wall_clock.h"
 #include "envd/guest/identity.h"
 #include "tests/support/test.h"
 
@@ -166,6 +167,58 @@ static int refresh(struct envd *e, int64_t wall_clock_ns, int64_t stood_still_ns
     return identity_refresh(e, &r, NULL);
 }
 
+/* The machine's clock stays as it is. */
+
+static int64_t moved_ns, set_ns;
+
+void wall_clock_move(int64_t by_ns)
+{
+    moved_ns += by_ns;
+}
+
+void wall_clock_set(int64_t wanted_ns)
+{
+    set_ns = wanted_ns;
+}
+
+void wall_clock_correct(int64_t wanted_ns)
+{
+    (void)wanted_ns;
+}
+
+static void went_on(struct envd *e, int64_t at_ns)
+{
+    Sandpit__Guest__V1__RefreshRequest r = SANDPIT__GUEST__V1__REFRESH_REQUEST__INIT;
+    r.wall_clock_ns = 1;
+    r.stood_still_ns = 10;
+    r.went_on_ns = at_ns;
+    assert_int_equal(identity_refresh(e, &r, NULL), 0);
+}
+
+/* A call whose answer is lost is made again. */
+static void test_the_clock_is_moved_once_for_one_moment(void **state)
+{
+    (void)state;
+    struct envd e = host_envd();
+    e.is_guest = true;
+    moved_ns = set_ns = 0;
+    went_on(&e, 100);
+    went_on(&e, 100);
+    assert_int_equal(moved_ns, 10);
+    went_on(&e, 200);
+    went_on(&e, 200);
+    assert_int_equal(moved_ns, 20);
+    /* By who does not tell when. */
+    went_on(&e, 0);
+    went_on(&e, 0);
+    assert_int_equal(moved_ns, 40);
+    assert_int_equal(set_ns, 0);
+    ProtobufCBinaryData none = { 0, NULL };
+    assert_int_equal(refresh(&e, 5, 0, none), 0);
+    assert_int_equal(set_ns, 5);
+    assert_int_equal(moved_ns, 40);
+}
+
 static void test_refresh_checks_too(void **state)
 {
     (void)state;
@@ -186,6 +239,7 @@ int main(void)
         cmocka_unit_test(test_configure_sets_everything),
         cmocka_unit_test(test_configure_refuses_malformed_fields),
         cmocka_unit_test(test_configure_refuses_malformed_variables),
+        cmocka_unit_test(test_the_clock_is_moved_once_for_one_moment),
         cmocka_unit_test(test_refresh_checks_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,6 +42,12 @@ void guest_link_set_secret(struct guest_link *l, const uint8_t secret[static LIN
     (void)secret;
 }
 
+void guest_link_expect_secret(struct guest_link *l, const uint8_t secret[static LINK_SECRET_SIZE])
+{
+    (void)l;
+    (void)secret;
+}
+
 void guest_link_set_vm_running(struct guest_link *l, bool running)
 {
     (void)l;
@@ -123,6 +129,16 @@ guest_link_call(struct guest_link *l, const char *method, const ProtobufCMessage
     if (strcmp(a->name, "Quiesce") == 0)
         fakes.syncs += ((const Sandpit__Guest__V1__QuiesceRequest *)(const void *)msg)->sync != 0;
     return (struct guest_call *)a; /* only ever given back */
+}
+
+struct guest_call *guest_link_call_first(struct guest_link *l, enum guest_link_first which,
+                                         const ProtobufCMessage *msg, unsigned timeout_ms,
+                                         void (*done)(void *user, const ProtobufCMessage *response,
+                                                      const struct err *err),
+                                         void *user)
+{
+    const char *method = which == GUEST_LINK_FIRST_CONFIGURE ? "/Configure" : "/Refresh";
+    return guest_link_call(l, method, msg, NULL, timeout_ms, done, user);
 }
 
 void guest_link_cancel(struct guest_call *c)
