@@ -117,20 +117,24 @@ void guest_calls_fail(struct guest_link *l)
     }
 }
 
+static struct guest_call *first_that_waits(struct guest_link *l)
+{
+    list_for_each (node, &l->calls) {
+        struct guest_call *c = container_of(node, struct guest_call, node);
+        if (c->packed && c->frame)
+            return c;
+    }
+    return NULL;
+}
+
 void guest_calls_send_first(struct guest_link *l)
 {
-    struct guest_call *c = NULL;
-    struct buf frame = { 0 };
     if (sm_state(&l->sm) != LINK_ACKING || l->first_sent || l->first_refused)
         return;
-    list_for_each (node, &l->calls) {
-        c = container_of(node, struct guest_call, node);
-        if (c->packed && c->frame)
-            break;
-        c = NULL;
-    }
-    struct str message = { c ? (const char *)c->packed : "", c ? c->packed_n : 0 };
-    if (c && link_frame_put(&frame, (enum link_frame_type)c->frame, message)) {
+    struct guest_call *c = first_that_waits(l);
+    struct buf frame = { 0 };
+    if (c && link_frame_put(&frame, (enum link_frame_type)c->frame,
+                            (struct str){ (const char *)c->packed, c->packed_n })) {
         io_write(&l->conn->fd.io, buf_head(&frame), buf_len(&frame));
         l->first = c;
         l->first_sent = true;
@@ -149,16 +153,19 @@ void guest_calls_forget_first(struct guest_link *l)
 void guest_calls_take_answer(struct guest_link *l)
 {
     struct guest_call *c = TAKE(l->first);
-    struct arena arena = { 0 };
-    struct err err;
     if (!c) /* given up meanwhile */
         return;
+    uint8_t asked = c->frame;
     c->frame = 0;
-    if (l->answer.type == LINK_FRAME_DECLINED)
+    if (l->answer.type != asked) /* declined: it goes into the session */
         return;
     free(TAKE(c->packed));
     uv_timer_stop(&c->timer);
+    struct arena arena = { 0 };
+    struct err err;
     const ProtobufCMessage *response = pbwire_decode(c->output, l->answer.message, &arena, &err);
+    if (!response)
+        err_fill(&err, ERR_INTERNAL, "the guest's answer cannot be read");
     call_done(c, response, response ? NULL : &err);
     arena_deinit(&arena);
 }

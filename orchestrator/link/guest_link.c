@@ -212,7 +212,6 @@ static void link_up(struct guest_link *l)
     }
     timer_off(l);
     l->up_since = uv_now(l->loop);
-    l->ack_ms = LINK_ACK_FIRST_MS;
     sm_move(&l->sm, LINK_UP);
     guest_calls_start(l);
     if (l->events && l->events->on_up)
@@ -228,6 +227,7 @@ static void count_garbage(void *user, const uint8_t *data, size_t n)
 
 static void link_acked(struct guest_link *l)
 {
+    l->ack_ms = LINK_ACK_FIRST_MS;
     if (!l->first_sent) {
         link_up(l);
         return;
@@ -236,14 +236,15 @@ static void link_acked(struct guest_link *l)
     timer_set(l, LINK_ACK_MS, true);
 }
 
-/* The answer to the first call. What is none comes from an envd that knows no first calls, and has
- * begun its session: it takes a new marker to begin another. */
+/* The answer to the first call. What is none comes from an envd that knows no first calls, has done
+ * nothing, and has begun its session: it takes a new marker to begin another. */
 static size_t take_answer(struct guest_link *l, const uint8_t *data, size_t n)
 {
     size_t used;
     int rc = link_frame_feed(&l->answer, data, n, &used);
     if (rc < 0) {
         l->first_refused = true;
+        l->told_next_secret = rc != -EPROTO;
         link_try_failed(l, -rc);
         return n;
     }

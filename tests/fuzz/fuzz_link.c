@@ -3,10 +3,12 @@
  *   0: the scanner, against a search in one piece (the 32 bytes that follow are the pattern)
  *   1: input of a server session, after the client's preface: what envd reads
  *   2: input of a client session that has three requests open: what the host reads of a guest
+ *   3: first calls and their answers, in one piece and in pieces of the next byte's size
  */
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "common/http/http2.h"
+#include "common/link/link_frame.h"
 #include "common/link/link_limits.h"
 #include "common/link/link_marker.h"
 
@@ -225,6 +227,39 @@ static void fuzz_scanner(const uint8_t *data, size_t n)
     assert(found || k.n + s.nheld == n);
 }
 
+/* All frames up to the first bytes that are none, each with its type. Returns how it ended: 0 when
+ * more is wanted. */
+static int read_frames(const uint8_t *data, size_t n, size_t piece, struct buf *out)
+{
+    struct link_frame f = { 0 };
+    int rc = 0;
+    for (size_t at = 0; at < n && rc >= 0;) {
+        size_t used, give = n - at < piece ? n - at : piece;
+        rc = link_frame_feed(&f, data + at, give, &used);
+        assert(used <= give && (rc != 0 || used == give) && (rc != -EPROTO || used == 0));
+        if (rc == 1) {
+            assert(f.message.n <= LINK_FRAME_MAX);
+            link_frame_put(out, (enum link_frame_type)f.type, f.message);
+        }
+        at += used;
+    }
+    assert(buf_len(&f.held) <= LINK_FRAME_HEAD + LINK_FRAME_MAX);
+    link_frame_deinit(&f);
+    return rc < 0 ? rc : 0;
+}
+
+static void fuzz_frames(const uint8_t *data, size_t n)
+{
+    struct buf whole = { 0 }, pieces = { 0 };
+    size_t piece = 1 + (size_t)data[0];
+    int rc = read_frames(data + 1, n - 1, n, &whole);
+    assert(read_frames(data + 1, n - 1, piece, &pieces) == rc);
+    assert(str_eq(buf_str(&whole), buf_str(&pieces)));
+    assert(buf_len(&whole) < n && memcmp(buf_str(&whole).p, data + 1, buf_len(&whole)) == 0);
+    buf_deinit(&whole);
+    buf_deinit(&pieces);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static bool ready;
@@ -236,9 +271,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     }
     if (n < 2)
         return 0;
-    if (data[0] % 3 == 0)
+    if (data[0] % 4 == 0)
         fuzz_scanner(data + 1, n - 1);
+    else if (data[0] % 4 == 3)
+        fuzz_frames(data + 1, n - 1);
     else
-        fuzz_session(data + 1, n - 1, data[0] % 3 == 1);
+        fuzz_session(data + 1, n - 1, data[0] % 4 == 1);
     return 0;
 }

@@ -271,7 +271,7 @@ static void test_an_older_envd_is_asked_in_a_session(void **state)
     take_call(LINK_FRAME_CONFIGURE);
     acknowledge(nonce);
     assert_true(test_peer_send(&guest, settings, sizeof(settings)));
-    take_marker(LINK_SECRET_INITIAL, nonce);
+    assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
     acknowledge(nonce);
     expect_preface();
     assert_int_equal(r.calls, 0);
@@ -322,8 +322,23 @@ static void test_an_answer_that_is_none_is_an_error(void **state)
     acknowledge(nonce);
     assert_true(test_peer_send(&guest, "R\0\0\0\2\xff\xff", 7));
     LOOP_UNTIL(&t, r.calls);
-    assert_int_not_equal(r.code, ERR_OK);
+    assert_int_equal(r.code, ERR_INTERNAL);
     expect_preface();
+}
+
+static void test_an_answer_to_another_call_is_none(void **state)
+{
+    (void)state;
+    uint8_t nonce[LINK_NONCE_SIZE];
+    struct result r = { 0 };
+    struct guest_call *c = refresh(&r);
+    assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
+    take_call(LINK_FRAME_REFRESH);
+    acknowledge(nonce);
+    assert_true(test_peer_send(&guest, "C\0\0\0\2\x08\x07", 7));
+    expect_preface();
+    assert_int_equal(r.calls, 0);
+    guest_link_cancel(c);
 }
 
 static void test_a_guest_that_says_too_much_is_asked_in_a_session(void **state)
@@ -359,6 +374,7 @@ int main(void)
         PLAYED(test_an_older_envd_is_asked_in_a_session),
         PLAYED(test_a_lost_answer_is_asked_for_again),
         PLAYED(test_an_answer_that_is_none_is_an_error),
+        PLAYED(test_an_answer_to_another_call_is_none),
         PLAYED(test_a_guest_that_says_too_much_is_asked_in_a_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
