@@ -88,13 +88,28 @@ static void call_send(struct guest_call *c, const ProtobufCMessage *msg)
         fail_later(c, ERR_UNAVAILABLE, "the link to the guest takes no more calls");
 }
 
+/* The message of a call that waited; NULL when memory is out. A secret that the guest has already
+ * is left out of it: the guest looks for that everywhere, and would find a marker in the message.
+ */
+static ProtobufCMessage *unpack(const struct guest_call *c)
+{
+    ProtobufCMessage *msg = protobuf_c_message_unpack(c->input, NULL, c->packed_n, c->packed);
+    if (msg && c->input == &sandpit__guest__v1__configure_request__descriptor) {
+        ProtobufCBinaryData *secret = &((Sandpit__Guest__V1__ConfigureRequest *)msg)->link_secret;
+        if (secret->len == LINK_SECRET_SIZE &&
+            memcmp(secret->data, link_marker_secret(c->l), LINK_SECRET_SIZE) == 0)
+            secret->len = 0;
+    }
+    return msg;
+}
+
 void guest_calls_start(struct guest_link *l)
 {
     list_for_each (node, &l->calls) {
         struct guest_call *c = container_of(node, struct guest_call, node);
         if (!c->packed)
             continue;
-        ProtobufCMessage *msg = protobuf_c_message_unpack(c->input, NULL, c->packed_n, c->packed);
+        ProtobufCMessage *msg = unpack(c);
         free(TAKE(c->packed));
         if (msg)
             call_send(c, msg);
@@ -127,14 +142,25 @@ static struct guest_call *first_that_waits(struct guest_link *l)
     return NULL;
 }
 
+static bool put_frame(const struct guest_call *c, struct buf *frame)
+{
+    struct buf packed = { 0 };
+    ProtobufCMessage *msg = unpack(c);
+    bool ok = msg && pbwire_encode(msg, &packed) &&
+              link_frame_put(frame, (enum link_frame_type)c->frame, buf_str(&packed));
+    if (msg)
+        protobuf_c_message_free_unpacked(msg, NULL);
+    buf_deinit(&packed);
+    return ok;
+}
+
 void guest_calls_send_first(struct guest_link *l)
 {
     if (sm_state(&l->sm) != LINK_ACKING || l->first_sent || l->first_refused)
         return;
     struct guest_call *c = first_that_waits(l);
     struct buf frame = { 0 };
-    if (c && link_frame_put(&frame, (enum link_frame_type)c->frame,
-                            (struct str){ (const char *)c->packed, c->packed_n })) {
+    if (c && put_frame(c, &frame)) {
         io_write(&l->conn->fd.io, buf_head(&frame), buf_len(&frame));
         l->first = c;
         l->first_sent = true;

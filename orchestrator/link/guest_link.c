@@ -228,6 +228,10 @@ static void count_garbage(void *user, const uint8_t *data, size_t n)
 static void link_acked(struct guest_link *l)
 {
     l->ack_ms = LINK_ACK_FIRST_MS;
+    /* Which secret the guest has is certain again, but for a call that went behind the marker. */
+    if (l->tried_next_secret)
+        guest_link_set_secret(l, l->next_secret);
+    l->told_next_secret = l->first_sent;
     if (!l->first_sent) {
         link_up(l);
         return;
@@ -337,13 +341,18 @@ static const struct io_events conn_events = {
     .on_closed = on_closed,
 };
 
+const uint8_t *link_marker_secret(const struct guest_link *l)
+{
+    return l->tried_next_secret ? l->next_secret : l->secret;
+}
+
 /* The secret for this try: after one that may have told the guest another it is that one, then by
  * turns. */
 static const uint8_t *pick_secret(struct guest_link *l)
 {
     bool next = l->has_next_secret && l->told_next_secret && !l->tried_next_secret;
     l->tried_next_secret = next;
-    return next ? l->next_secret : l->secret;
+    return link_marker_secret(l);
 }
 
 /* The marker, and nothing but a first call until it was acknowledged. */
@@ -509,7 +518,7 @@ bool guest_link_is_up(const struct guest_link *l)
 void guest_link_set_secret(struct guest_link *l, const uint8_t secret[static LINK_SECRET_SIZE])
 {
     memcpy(l->secret, secret, LINK_SECRET_SIZE);
-    l->has_next_secret = false;
+    l->has_next_secret = l->tried_next_secret = false;
 }
 
 void guest_link_expect_secret(struct guest_link *l, const uint8_t secret[static LINK_SECRET_SIZE])

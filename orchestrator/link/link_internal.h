@@ -86,6 +86,9 @@ struct guest_link {
     void *quiesce_user;
 };
 
+/* Of the marker that was sent last, or of one since that is known to be the guest's. */
+const uint8_t *link_marker_secret(const struct guest_link *l);
+
 /* guest_call.c */
 void guest_calls_start(struct guest_link *l); /* the link is up: those that waited */
 void guest_calls_fail(struct guest_link *l);  /* the link is being closed */

@@ -221,6 +221,40 @@ static void test_closing_the_link_ends_a_first_call(void **state)
     assert_int_equal(r.code, ERR_UNAVAILABLE);
 }
 
+static void lose_answer(struct result *r)
+{
+    LOOP_UNTIL(&t, strcmp(vm.envd.sandbox_id, "i1") == 0);
+    fake_vm_hang_up(&vm);
+    assert_int_equal(r->calls, 0);
+}
+
+/* The guest has its new secret by then, and looks for it in all that comes. */
+static void test_a_guest_that_has_done_it_is_asked_again(void **state)
+{
+    (void)state;
+    struct result r = { 0 };
+    assert_non_null(configure(&r, "i1", 10000));
+    lose_answer(&r);
+    LOOP_UNTIL(&t, r.calls);
+    assert_int_equal(r.code, ERR_OK);
+    assert_int_equal(requests, 0);
+    assert_memory_equal(vm.link->secret, own_secret, sizeof(own_secret));
+    assert_alive();
+}
+
+static void test_a_guest_that_has_done_it_is_asked_in_a_session(void **state)
+{
+    (void)state;
+    struct result r = { 0 };
+    assert_non_null(configure(&r, "i1", 10000));
+    lose_answer(&r);
+    host.l->first_refused = true;
+    LOOP_UNTIL(&t, r.calls);
+    assert_int_equal(r.code, ERR_OK);
+    assert_int_equal(requests, 1);
+    assert_alive();
+}
+
 /* A guest that the test plays. */
 
 static void receive(size_t n)
@@ -238,14 +272,17 @@ static bool take_marker(const uint8_t *secret, uint8_t nonce[static LINK_NONCE_S
     return same;
 }
 
-static void take_call(uint8_t type)
+/* A call; whether it tells the secret. */
+static bool take_call(uint8_t type)
 {
     receive(LINK_FRAME_HEAD);
     const uint8_t *head = buf_head(&guest.got);
     size_t size = LINK_FRAME_HEAD + ((size_t)head[3] << 8) + head[4];
     assert_int_equal(head[0], type);
     receive(size);
+    bool told = memmem(buf_head(&guest.got), size, own_secret, sizeof(own_secret));
     buf_consume(&guest.got, size);
+    return told;
 }
 
 static void acknowledge(const uint8_t nonce[static LINK_NONCE_SIZE])
@@ -287,18 +324,18 @@ static void test_a_lost_answer_is_asked_for_again(void **state)
     struct result r = { 0 };
     assert_non_null(configure(&r, "i1", 10000));
     assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
-    take_call(LINK_FRAME_CONFIGURE);
+    assert_true(take_call(LINK_FRAME_CONFIGURE));
     acknowledge(nonce);
     LOOP_UNTIL(&t, sm_state(&host.l->sm) == LINK_ANSWERING);
     fake_vm_hang_up(&vm);
     assert_true(take_marker(own_secret, nonce));
-    take_call(LINK_FRAME_CONFIGURE);
+    assert_false(take_call(LINK_FRAME_CONFIGURE));
     fake_vm_hang_up(&vm);
     assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
-    take_call(LINK_FRAME_CONFIGURE);
+    assert_true(take_call(LINK_FRAME_CONFIGURE));
     fake_vm_hang_up(&vm);
     assert_true(take_marker(own_secret, nonce));
-    take_call(LINK_FRAME_CONFIGURE);
+    assert_false(take_call(LINK_FRAME_CONFIGURE));
     acknowledge(nonce);
     assert_int_equal(r.calls, 0);
     assert_true(test_peer_send(&guest, "C\0\0\0\2\x08\x07", 7));
@@ -309,6 +346,26 @@ static void test_a_lost_answer_is_asked_for_again(void **state)
     buf_clear(&guest.got);
     fake_vm_hang_up(&vm); /* from now on it is the new one */
     assert_true(take_marker(own_secret, nonce));
+}
+
+/* The secret that it acknowledged, it has. */
+static void test_the_acknowledged_secret_is_kept(void **state)
+{
+    (void)state;
+    uint8_t nonce[LINK_NONCE_SIZE];
+    struct result r = { 0 };
+    struct guest_call *c = configure(&r, "i1", 10000);
+    assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
+    take_call(LINK_FRAME_CONFIGURE);
+    fake_vm_hang_up(&vm);
+    assert_true(take_marker(own_secret, nonce));
+    take_call(LINK_FRAME_CONFIGURE);
+    acknowledge(nonce);
+    assert_true(test_peer_send(&guest, "\0", 1)); /* no answer */
+    assert_true(take_marker(own_secret, nonce));
+    fake_vm_hang_up(&vm);
+    assert_true(take_marker(own_secret, nonce));
+    guest_link_cancel(c);
 }
 
 static void test_an_answer_that_is_none_is_an_error(void **state)
@@ -371,8 +428,11 @@ int main(void)
         CASE(test_a_message_that_is_too_long_is_a_request),
         CASE(test_a_call_that_was_given_up_says_nothing),
         CASE(test_closing_the_link_ends_a_first_call),
+        CASE(test_a_guest_that_has_done_it_is_asked_again),
+        CASE(test_a_guest_that_has_done_it_is_asked_in_a_session),
         PLAYED(test_an_older_envd_is_asked_in_a_session),
         PLAYED(test_a_lost_answer_is_asked_for_again),
+        PLAYED(test_the_acknowledged_secret_is_kept),
         PLAYED(test_an_answer_that_is_none_is_an_error),
         PLAYED(test_an_answer_to_another_call_is_none),
         PLAYED(test_a_guest_that_says_too_much_is_asked_in_a_session),
