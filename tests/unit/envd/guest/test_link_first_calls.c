@@ -170,12 +170,31 @@ static void test_one_that_is_too_long_waits_for_a_marker(void **state)
     buf_deinit(&frame);
 }
 
+/* The host of the first call is gone in the middle of it. */
+static void test_a_marker_ends_half_a_call(void **state)
+{
+    (void)state;
+    struct buf frame = configure_frame("i1");
+    for (size_t n = 1; n < buf_len(&frame); n++) {
+        begin();
+        send_all(buf_head(&frame), n, n);
+    }
+    begin();
+    assert_int_equal(buf_len(&host.got), 0);
+    assert_string_equal(envd.sandbox_id, "");
+    send_all(buf_head(&frame), buf_len(&frame), 100);
+    expect(LINK_FRAME_CONFIGURE);
+    expect_session();
+    buf_deinit(&frame);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_calls_in_any_pieces, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_wrong_is_declined, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_call_after_the_session_began, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_marker_ends_half_a_call, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_that_is_too_long_waits_for_a_marker, setup,
                                         teardown),
     };

@@ -415,6 +415,100 @@ static void test_a_guest_that_says_too_much_is_asked_in_a_session(void **state)
     guest_link_cancel(c);
 }
 
+/* The link is in the state where the call was read and not answered. */
+static void begin_answering(uint8_t nonce[static LINK_NONCE_SIZE])
+{
+    assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
+    take_call(LINK_FRAME_REFRESH);
+    acknowledge(nonce);
+    LOOP_UNTIL(&t, sm_state(&host.l->sm) == LINK_ANSWERING);
+}
+
+static void on_quiesced(void *user, int rc)
+{
+    *(int *)user = rc;
+}
+
+static void test_the_link_is_quiesced_while_it_waits_for_the_answer(void **state)
+{
+    (void)state;
+    uint8_t nonce[LINK_NONCE_SIZE];
+    struct result r = { 0 };
+    int rc = 0;
+    assert_non_null(refresh(&r));
+    begin_answering(nonce);
+    guest_link_quiesce(host.l, 1000, GUEST_LINK_END_TOLD, on_quiesced, &rc);
+    LOOP_UNTIL(&t, rc);
+    assert_int_equal(rc, -ENOTCONN);
+    guest_link_resume(host.l);
+    begin_answering(nonce);
+    assert_true(test_peer_send(&guest, "R\0\0\0\0", 5));
+    LOOP_UNTIL(&t, r.calls);
+    assert_int_equal(r.code, ERR_OK);
+    expect_preface();
+}
+
+static void close_link(void *user, const ProtobufCMessage *response, const struct err *err)
+{
+    (void)response;
+    (void)err;
+    ++*(size_t *)user;
+    guest_link_close(TAKE(host.l));
+}
+
+static void test_the_link_is_closed_by_the_answer(void **state)
+{
+    (void)state;
+    uint8_t nonce[LINK_NONCE_SIZE];
+    Sandpit__Guest__V1__RefreshRequest m = SANDPIT__GUEST__V1__REFRESH_REQUEST__INIT;
+    struct result waiting = { 0 };
+    size_t answers = 0;
+    guest_link_call_first(host.l, GUEST_LINK_FIRST_REFRESH, &m.base, 10000, close_link, &answers);
+    assert_non_null(refresh(&waiting));
+    begin_answering(nonce);
+    /* In pieces, so that what is closed holds the answer, and with more behind it. */
+    assert_true(test_peer_send(&guest, "R\0\0\0", 4));
+    test_loop_settle(&t);
+    assert_true(test_peer_send(&guest, "\2\x08\x07R\0\0\0\0", 8));
+    LOOP_UNTIL(&t, waiting.calls);
+    assert_int_equal(answers, 1);
+    assert_int_equal(waiting.code, ERR_UNAVAILABLE);
+}
+
+/* A VM that is stopped has time; one that runs has not. */
+static void test_the_answer_has_a_second_of_running_time(void **state)
+{
+    (void)state;
+    uint8_t nonce[LINK_NONCE_SIZE];
+    struct result r = { 0 };
+    struct guest_call *c = refresh(&r);
+    begin_answering(nonce);
+    guest_link_set_vm_running(host.l, false);
+    uint64_t until = uv_now(&t.loop) + LINK_ACK_MS + 200;
+    LOOP_UNTIL(&t, uv_now(&t.loop) >= until);
+    assert_int_equal(sm_state(&host.l->sm), LINK_ANSWERING);
+    guest_link_set_vm_running(host.l, true);
+    begin_answering(nonce);
+    assert_int_equal(r.calls, 0);
+    guest_link_cancel(c);
+}
+
+/* What it says then is for nobody. */
+static void test_an_answer_may_come_after_the_deadline(void **state)
+{
+    (void)state;
+    uint8_t nonce[LINK_NONCE_SIZE];
+    struct result r = { 0 };
+    Sandpit__Guest__V1__RefreshRequest m = SANDPIT__GUEST__V1__REFRESH_REQUEST__INIT;
+    guest_link_call_first(host.l, GUEST_LINK_FIRST_REFRESH, &m.base, 100, on_done, &r);
+    begin_answering(nonce);
+    LOOP_UNTIL(&t, r.calls);
+    assert_int_equal(r.code, ERR_DEADLINE);
+    assert_true(test_peer_send(&guest, "R\0\0\0\0", 5));
+    expect_preface();
+    assert_int_equal(r.calls, 1);
+}
+
 #define CASE(name)   cmocka_unit_test_setup_teardown(name, start, stop)
 #define PLAYED(name) cmocka_unit_test_setup_teardown(name, start_played, stop)
 
@@ -436,6 +530,10 @@ int main(void)
         PLAYED(test_an_answer_that_is_none_is_an_error),
         PLAYED(test_an_answer_to_another_call_is_none),
         PLAYED(test_a_guest_that_says_too_much_is_asked_in_a_session),
+        PLAYED(test_the_link_is_quiesced_while_it_waits_for_the_answer),
+        PLAYED(test_the_link_is_closed_by_the_answer),
+        PLAYED(test_the_answer_has_a_second_of_running_time),
+        PLAYED(test_an_answer_may_come_after_the_deadline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
