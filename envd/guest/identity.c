@@ -10,6 +10,7 @@
 #include "envd/guest/link.h"
 #include "envd/guest/machine_id.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
@@ -169,6 +170,13 @@ void identity_settle(struct envd *e)
         identity_write_files(e, TAKE(e->unwritten));
 }
 
+/* Of a length that was checked. */
+static void set_text(char *to, size_t size, const char *text)
+{
+    bool fits = str_copy(str_of(text), to, size);
+    assert(fits);
+}
+
 int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureRequest *r,
                        struct identity_files *files, struct err *err)
 {
@@ -182,12 +190,12 @@ int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureReques
     /* The clock first: each moment until it is set makes it late. */
     if (e->is_guest)
         apply_moment(e, &now);
-    snprintf(e->sandbox_id, sizeof(e->sandbox_id), "%s", r->sandbox_id);
-    snprintf(e->template_id, sizeof(e->template_id), "%s", r->template_id);
-    snprintf(e->access_token, sizeof(e->access_token), "%s", r->access_token);
+    set_text(e->sandbox_id, sizeof(e->sandbox_id), r->sandbox_id);
+    set_text(e->template_id, sizeof(e->template_id), r->template_id);
+    set_text(e->access_token, sizeof(e->access_token), r->access_token);
     if (r->default_user[0])
-        snprintf(e->default_user, sizeof(e->default_user), "%s", r->default_user);
-    snprintf(e->default_workdir, sizeof(e->default_workdir), "%s", r->default_workdir);
+        set_text(e->default_user, sizeof(e->default_user), r->default_user);
+    set_text(e->default_workdir, sizeof(e->default_workdir), r->default_workdir);
     envd_clear_envs(&e->envs);
     for (size_t i = 0; i < r->n_envs; i++)
         if (!envd_set_env(&e->envs, str_of(r->envs[i]->key), r->envs[i]->value))
@@ -196,8 +204,8 @@ int identity_configure(struct envd *e, const Sandpit__Guest__V1__ConfigureReques
     set_internal_env(e, "E2B_TEMPLATE_ID", e->template_id);
     if (r->link_secret.len && e->link)
         envd_link_set_secret(e->link, r->link_secret.data);
-    snprintf(files->hostname, sizeof(files->hostname), "%s", r->hostname);
-    snprintf(files->machine_id, sizeof(files->machine_id), "%s", r->machine_id);
+    set_text(files->hostname, sizeof(files->hostname), r->hostname);
+    set_text(files->machine_id, sizeof(files->machine_id), r->machine_id);
     if (e->is_guest && files->hostname[0] &&
         sethostname(files->hostname, strlen(files->hostname)) < 0)
         log_warn("cannot set the hostname", LOG_STR("reason", strerror(errno)));

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 
 /* From anywhere the link may be quiesced or closed. */
@@ -40,7 +39,7 @@ static void timer_go(struct guest_link *l)
     uv_timer_start(&l->timer, on_timer, l->timer_left, 0);
 }
 
-static void timer_set(struct guest_link *l, uint64_t ms, bool waits)
+void link_timer_set(struct guest_link *l, uint64_t ms, bool waits)
 {
     uv_timer_stop(&l->timer);
     uv_update_time(l->loop);
@@ -121,12 +120,10 @@ static void link_pause(struct guest_link *l)
 {
     link_cut(l);
     sm_move(&l->sm, LINK_PAUSE);
-    timer_set(l, l->pause_ms, false);
+    link_timer_set(l, l->pause_ms, false);
 }
 
-/* A try that led nowhere. One that found nobody there is repeated more and more seldom; one that
- * only had no answer in time has waited already. */
-static void link_try_failed(struct guest_link *l, int errnum)
+void link_try_failed(struct guest_link *l, int errnum)
 {
     log_debug("guest link: no session", LOG_STR("path", l->address.path), LOG_INT("errno", errnum),
               LOG_INT("garbage", l->garbage));
@@ -197,7 +194,7 @@ static void on_over(struct http2_session *h, int errnum)
 
 static const struct http2_events session_events = { .on_over = on_over };
 
-static void link_up(struct guest_link *l)
+void link_up(struct guest_link *l)
 {
     const struct http2_options options = {
         .defer = l->defer,
@@ -218,65 +215,6 @@ static void link_up(struct guest_link *l)
         l->events->on_up(l);
 }
 
-static void count_garbage(void *user, const uint8_t *data, size_t n)
-{
-    struct guest_link *l = user;
-    (void)data;
-    l->garbage += n;
-}
-
-static void link_acked(struct guest_link *l)
-{
-    l->ack_ms = LINK_ACK_FIRST_MS;
-    /* Which secret the guest has is certain again, but for a call that went behind the marker. */
-    if (l->tried_next_secret)
-        guest_link_set_secret(l, l->next_secret);
-    l->told_next_secret = l->first_sent;
-    if (!l->first_sent) {
-        link_up(l);
-        return;
-    }
-    sm_move(&l->sm, LINK_ANSWERING);
-    timer_set(l, LINK_ACK_MS, true);
-}
-
-/* The answer to the first call. What is none comes from an envd that knows no first calls, has done
- * nothing, and has begun its session: it takes a new marker to begin another. */
-static size_t take_answer(struct guest_link *l, const uint8_t *data, size_t n)
-{
-    size_t used;
-    int rc = link_frame_feed(&l->answer, data, n, &used);
-    if (rc < 0) {
-        l->first_refused = true;
-        l->told_next_secret = rc != -EPROTO;
-        link_try_failed(l, -rc);
-        return n;
-    }
-    if (rc == 0)
-        return used;
-    guest_calls_take_answer(l);
-    if (sm_state(&l->sm) == LINK_ANSWERING)
-        link_up(l);
-    return used;
-}
-
-/* Discard everything up to the acknowledgement of our nonce. Returns how many bytes were taken. */
-static size_t take_ack(struct guest_link *l, const uint8_t *data, size_t n)
-{
-    uint8_t nonce[LINK_NONCE_SIZE];
-    size_t used;
-    if (link_scanner_feed(&l->scanner, data, n, count_garbage, l, nonce, &used)) {
-        if (memcmp(nonce, l->nonce, sizeof(nonce)) == 0) {
-            link_acked(l);
-            return used;
-        }
-        l->garbage += LINK_ACK_SIZE + LINK_NONCE_SIZE; /* an older one */
-    }
-    if (l->garbage > LINK_GARBAGE_MAX)
-        link_try_failed(l, EPROTO);
-    return used;
-}
-
 static size_t take_greeting(struct guest_link *l, const uint8_t *data, size_t n)
 {
     size_t used;
@@ -295,9 +233,9 @@ static void on_data(struct io *io, const uint8_t *data, size_t n)
         struct guest_link *l = conn->l;
         size_t used = n;
         if (sm_state(&l->sm) == LINK_ACKING)
-            used = take_ack(l, data, n);
+            used = link_take_ack(l, data, n);
         else if (sm_state(&l->sm) == LINK_ANSWERING)
-            used = take_answer(l, data, n);
+            used = link_take_answer(l, data, n);
         else if (sm_state(&l->sm) == LINK_GREETING)
             used = take_greeting(l, data, n);
         else if (l->session)
@@ -341,46 +279,13 @@ static const struct io_events conn_events = {
     .on_closed = on_closed,
 };
 
-const uint8_t *link_marker_secret(const struct guest_link *l)
-{
-    return l->tried_next_secret ? l->next_secret : l->secret;
-}
-
-/* The secret for this try: after one that may have told the guest another it is that one, then by
- * turns. */
-static const uint8_t *pick_secret(struct guest_link *l)
-{
-    bool next = l->has_next_secret && l->told_next_secret && !l->tried_next_secret;
-    l->tried_next_secret = next;
-    return link_marker_secret(l);
-}
-
-/* The marker, and nothing but a first call until it was acknowledged. */
-static void send_marker(struct guest_link *l)
-{
-    uint8_t marker[LINK_SECRET_SIZE + LINK_NONCE_SIZE];
-    if (getrandom(l->nonce, sizeof(l->nonce), 0) != (ssize_t)sizeof(l->nonce)) {
-        link_try_failed(l, EIO);
-        return;
-    }
-    link_scanner_init(&l->scanner, LINK_ACK);
-    l->garbage = 0;
-    memcpy(marker, pick_secret(l), LINK_SECRET_SIZE);
-    memcpy(marker + LINK_SECRET_SIZE, l->nonce, LINK_NONCE_SIZE);
-    sm_move(&l->sm, LINK_ACKING);
-    timer_set(l, l->ack_ms, true);
-    l->ack_ms = l->ack_ms * 2 < LINK_ACK_MS ? l->ack_ms * 2 : LINK_ACK_MS;
-    io_write(&l->conn->fd.io, marker, sizeof(marker));
-    guest_calls_send_first(l);
-}
-
 static void send_greeting(struct guest_link *l)
 {
     char line[HYBRID_LINE_MAX];
     int n = snprintf(line, sizeof(line), "CONNECT %u\n", l->address.port);
     l->greeting = (struct hybrid_greeting){ 0 };
     sm_move(&l->sm, LINK_GREETING);
-    timer_set(l, LINK_GREETING_MS, true);
+    link_timer_set(l, LINK_GREETING_MS, true);
     io_write(&l->conn->fd.io, line, (size_t)n);
 }
 
@@ -396,7 +301,7 @@ static void link_connected(struct guest_link *l, int fd)
     }
     io_read_start(&conn->fd.io);
     if (l->address.opener == LINK_VIRTIO_SERIAL)
-        send_marker(l);
+        link_send_marker(l);
     else if (l->address.opener == LINK_HYBRID_VSOCK)
         send_greeting(l);
     else
@@ -461,7 +366,7 @@ static void link_connect(struct guest_link *l)
     }
     l->conn->raw = TAKE_FD(fd);
     uv_poll_start(&l->conn->poll, UV_WRITABLE, on_connected);
-    timer_set(l, LINK_CONNECT_MS, true);
+    link_timer_set(l, LINK_CONNECT_MS, true);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -501,7 +406,7 @@ struct guest_link *guest_link_new(uv_loop_t *loop, struct defer_queue *defer,
     size_t shown = sizeof(l->sm.id) - 1;
     sm_init(&l->sm, "link", n > shown ? l->address.path + n - shown : l->address.path, link_rules,
             LINK_PAUSE);
-    timer_set(l, 0, false);
+    link_timer_set(l, 0, false);
     return l;
 }
 
@@ -513,19 +418,6 @@ void *guest_link_user(const struct guest_link *l)
 bool guest_link_is_up(const struct guest_link *l)
 {
     return sm_state(&l->sm) == LINK_UP;
-}
-
-void guest_link_set_secret(struct guest_link *l, const uint8_t secret[static LINK_SECRET_SIZE])
-{
-    memcpy(l->secret, secret, LINK_SECRET_SIZE);
-    l->has_next_secret = l->tried_next_secret = false;
-}
-
-void guest_link_expect_secret(struct guest_link *l, const uint8_t secret[static LINK_SECRET_SIZE])
-{
-    memcpy(l->next_secret, secret, LINK_SECRET_SIZE);
-    l->has_next_secret = true;
-    l->told_next_secret = l->tried_next_secret = false;
 }
 
 struct http2_session *guest_link_session(struct guest_link *l)
@@ -555,7 +447,7 @@ void guest_link_quiesce(struct guest_link *l, unsigned timeout_ms, enum guest_li
     l->quiesce_user = user;
     if (guest_link_is_up(l)) {
         sm_move(&l->sm, LINK_DRAINING);
-        timer_set(l, timeout_ms, false);
+        link_timer_set(l, timeout_ms, false);
         if (end == GUEST_LINK_END_TOLD)
             http2_session_drain(l->session);
         else
@@ -576,7 +468,7 @@ void guest_link_resume(struct guest_link *l)
     l->pause_ms = LINK_PAUSE_MIN_MS;
     l->ack_ms = LINK_ACK_FIRST_MS;
     sm_move(&l->sm, LINK_PAUSE);
-    timer_set(l, 0, false);
+    link_timer_set(l, 0, false);
 }
 
 static void on_timer_closed(uv_handle_t *handle)

@@ -86,6 +86,24 @@ struct guest_link {
     void *quiesce_user;
 };
 
+/* guest_link.c */
+
+/* A session begins: what the connection carries from here on is its. */
+void link_up(struct guest_link *l);
+/* A try that led nowhere. One that found nobody there is repeated more and more seldom; one that
+ * only had no answer in time has waited already. */
+void link_try_failed(struct guest_link *l, int errnum);
+/* The state's deadline. One that `waits` counts while the VM runs only. */
+void link_timer_set(struct guest_link *l, uint64_t ms, bool waits);
+
+/* marker.c */
+
+/* The marker, and nothing but a first call until it was acknowledged. */
+void link_send_marker(struct guest_link *l);
+/* Discard everything up to the acknowledgement of our nonce. Returns how many bytes were taken. */
+size_t link_take_ack(struct guest_link *l, const uint8_t *data, size_t n);
+/* The answer to the first call. Returns how many bytes were taken. */
+size_t link_take_answer(struct guest_link *l, const uint8_t *data, size_t n);
 /* Of the marker that was sent last, or of one since that is known to be the guest's. */
 const uint8_t *link_marker_secret(const struct guest_link *l);
 
