@@ -162,6 +162,7 @@ struct guest_call *guest_quiesce(struct sandbox_own *own, bool sync, unsigned ti
 {
     Sandpit__Guest__V1__QuiesceRequest r = SANDPIT__GUEST__V1__QUIESCE_REQUEST__INIT;
     r.sync = sync;
+    own->quiesce_sent_ns = clock_wall_ns();
     return guest_link_call(own->sb.link, "/sandpit.guest.v1.Guest/Quiesce", &r.base,
                            &sandpit__guest__v1__quiesce_response__descriptor, timeout_ms, done,
                            user);
@@ -170,8 +171,10 @@ struct guest_call *guest_quiesce(struct sandbox_own *own, bool sync, unsigned ti
 void guest_note_clock(struct sandbox_own *own, const ProtobufCMessage *quiesce_response)
 {
     const Sandpit__Guest__V1__QuiesceResponse *r = (const void *)quiesce_response;
-    int64_t now = clock_wall_ns();
-    own->clock_right = r && r->wall_clock_ns && guest_clock_is_right(r->wall_clock_ns, now, now);
+    /* The answer of a guest that has hardly run yet takes its time too. */
+    own->clock_right =
+        r && r->wall_clock_ns &&
+        guest_clock_is_right(r->wall_clock_ns, own->quiesce_sent_ns, clock_wall_ns());
 }
 
 uint64_t guest_clock_stopped_ns(const struct sandbox_own *own)

@@ -87,6 +87,7 @@ struct sandbox_own {
     struct spare *spare;         /* it waits in the pool, or NULL */
     bool loaded;                 /* its VM has the snapshot's memory and devices */
     bool clock_right;            /* the guest's, when it was last asked to become quiet */
+    int64_t quiesce_sent_ns;     /* when that was, by the host's */
     int64_t clock_moved_ns;      /* when it went on, if its clock was moved on then; else 0 */
     struct merge *merge;         /* of its layers, or NULL */
     const struct store_create_key
