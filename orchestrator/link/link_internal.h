@@ -20,6 +20,7 @@
 #define LINK_GREETING_MS  1000
 #define LINK_ACK_FIRST_MS 250
 #define LINK_ACK_MS       1000
+#define LINK_ANSWER_MS    1000 /* to a first call, from the acknowledgement on */
 
 /* What may come before the acknowledgement: what an old session left in queues (0.6 MB seen). */
 #define LINK_GARBAGE_MAX (16U << 20)

@@ -70,7 +70,7 @@ static void link_acked(struct guest_link *l)
         return;
     }
     sm_move(&l->sm, LINK_ANSWERING);
-    link_timer_set(l, LINK_ACK_MS, true);
+    link_timer_set(l, LINK_ANSWER_MS, true);
 }
 
 size_t link_take_answer(struct guest_link *l, const uint8_t *data, size_t n)

@@ -291,6 +291,14 @@ static void acknowledge(const uint8_t nonce[static LINK_NONCE_SIZE])
     assert_true(test_peer_send(&guest, nonce, LINK_NONCE_SIZE));
 }
 
+/* The marker and the call behind it, in the first secret, and the acknowledgement. */
+static void take_first(uint8_t type, uint8_t nonce[static LINK_NONCE_SIZE])
+{
+    assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
+    take_call(type);
+    acknowledge(nonce);
+}
+
 static void expect_preface(void)
 {
     receive(strlen(PREFACE));
@@ -304,9 +312,7 @@ static void test_an_older_envd_is_asked_in_a_session(void **state)
     uint8_t nonce[LINK_NONCE_SIZE];
     struct result r = { 0 };
     struct guest_call *c = configure(&r, "i1", 10000);
-    assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
-    take_call(LINK_FRAME_CONFIGURE);
-    acknowledge(nonce);
+    take_first(LINK_FRAME_CONFIGURE, nonce);
     assert_true(test_peer_send(&guest, settings, sizeof(settings)));
     assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
     acknowledge(nonce);
@@ -374,9 +380,7 @@ static void test_an_answer_that_is_none_is_an_error(void **state)
     uint8_t nonce[LINK_NONCE_SIZE];
     struct result r = { 0 };
     assert_non_null(refresh(&r));
-    assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
-    take_call(LINK_FRAME_REFRESH);
-    acknowledge(nonce);
+    take_first(LINK_FRAME_REFRESH, nonce);
     assert_true(test_peer_send(&guest, "R\0\0\0\2\xff\xff", 7));
     LOOP_UNTIL(&t, r.calls);
     assert_int_equal(r.code, ERR_INTERNAL);
@@ -389,9 +393,7 @@ static void test_an_answer_to_another_call_is_none(void **state)
     uint8_t nonce[LINK_NONCE_SIZE];
     struct result r = { 0 };
     struct guest_call *c = refresh(&r);
-    assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
-    take_call(LINK_FRAME_REFRESH);
-    acknowledge(nonce);
+    take_first(LINK_FRAME_REFRESH, nonce);
     assert_true(test_peer_send(&guest, "C\0\0\0\2\x08\x07", 7));
     expect_preface();
     assert_int_equal(r.calls, 0);
@@ -404,9 +406,7 @@ static void test_a_guest_that_says_too_much_is_asked_in_a_session(void **state)
     uint8_t nonce[LINK_NONCE_SIZE];
     struct result r = { 0 };
     struct guest_call *c = refresh(&r);
-    assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
-    take_call(LINK_FRAME_REFRESH);
-    acknowledge(nonce);
+    take_first(LINK_FRAME_REFRESH, nonce);
     assert_true(test_peer_send(&guest, "R\0\1\0\1", 5));
     assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
     acknowledge(nonce);
@@ -418,9 +418,7 @@ static void test_a_guest_that_says_too_much_is_asked_in_a_session(void **state)
 /* The link is in the state where the call was read and not answered. */
 static void begin_answering(uint8_t nonce[static LINK_NONCE_SIZE])
 {
-    assert_true(take_marker(LINK_SECRET_INITIAL, nonce));
-    take_call(LINK_FRAME_REFRESH);
-    acknowledge(nonce);
+    take_first(LINK_FRAME_REFRESH, nonce);
     LOOP_UNTIL(&t, sm_state(&host.l->sm) == LINK_ANSWERING);
 }
 
@@ -484,7 +482,7 @@ static void test_the_answer_has_a_second_of_running_time(void **state)
     struct guest_call *c = refresh(&r);
     begin_answering(nonce);
     guest_link_set_vm_running(host.l, false);
-    uint64_t until = uv_now(&t.loop) + LINK_ACK_MS + 200;
+    uint64_t until = uv_now(&t.loop) + LINK_ANSWER_MS + 200;
     LOOP_UNTIL(&t, uv_now(&t.loop) >= until);
     assert_int_equal(sm_state(&host.l->sm), LINK_ANSWERING);
     guest_link_set_vm_running(host.l, true);
